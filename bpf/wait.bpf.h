@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Waiting (DESIGN 3): asleep in a FUSE request on the gate's file, from a task-work callback at the exit to user space (tier park) or in
+ * lsm.s/file_open itself (tier wait-open). One sleep is at most a slice long: a sleeping program holds up every tracing tool.
+ */
+#ifndef KU_WAIT_BPF_H
+#define KU_WAIT_BPF_H
+
+#define EINTR 4
+#define EIO 5
+#define EBUSY 16
+#define ENODATA 61
+#define ETIME 62
+#define ESTALE 116
+#define ECANCELED 125
+#define ERESTARTNOINTR 513
+
+#define SIGCONT 18
+#define SIGSTOP 19
+#define TIF_SIGPENDING 2 /* x86 up to 6.17, where the tier wait-open ends */
+/* Stop signals: SIGSTOP SIGTSTP SIGTTIN SIGTTOU */
+#define KU_STOP_SIGNALS ((1UL << 18) | (1UL << 19) | (1UL << 20) | (1UL << 21))
+
+/* An -ESTALE makes the walk go again at once: a second call within this time may be that retry, whose -ESTALE the user would see. */
+#define KU_STALE_NS 100000000ULL
+
+extern struct task_struct *bpf_task_from_pid(s32 pid) __ksym __weak;
+extern void bpf_task_release(struct task_struct *p) __ksym __weak;
+extern struct file *bpf_get_task_exe_file(struct task_struct *task) __ksym __weak;
+extern void bpf_put_file(struct file *file) __ksym __weak;
+extern int bpf_get_file_xattr(struct file *file, const char *name__str, struct bpf_dynptr *value_p) __ksym __weak;
+
+typedef int (*bpf_task_work_callback_t)(struct bpf_map *map, void *key, void *value);
+/* 6.18 has the first spelling, 7.x the second; an object that declares the wrong one does not load (KERNEL.md 4). */
+#ifdef KU_TASK_WORK_IMPL
+extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
+					      bpf_task_work_callback_t callback, void *aux__prog) __ksym __weak;
+#else
+extern int bpf_task_work_schedule_signal(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
+					 bpf_task_work_callback_t callback) __ksym __weak;
+#endif
+
+/*
+ * -err, for a hook's return: from 6.12 the verifier wants to see [-4095, 0], and clang's negation hides the range (KERNEL.md 1).
+ */
+static __always_inline int ku_minus(__u64 err)
+{
+	__u64 ret;
+
+	asm volatile("%1 &= 0xfff\n"
+		     "%0 = 0\n"
+		     "%0 -= %1\n"
+		     : "=&r"(ret), "+r"(err));
+	return ret;
+}
+
+struct ku_wait {
+	struct bpf_task_work tw;
+	__u64 ref;
+};
+
+/* By thread id, so that the daemon can tell from a FUSE request's header what its sender waits for. Full: native. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KU_MAX_PARKED);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct ku_wait);
+} ku_waits SEC(".maps");
+
+/* What getxattr would fill; never read. */
+char ku_xattr_value[16] SEC(".data.xattr");
+
+/*
+ * Sleeps until the daemon answers. 0: released, or the slice is over; -EINTR: a signal; anything else: cannot wait here. Only for
+ * sleepable contexts.
+ */
+static __noinline int ku_gate_sleep(void)
+{
+	struct task_struct *child;
+	struct bpf_dynptr value;
+	struct file *exe;
+	int ret = -EIO;
+
+	if (ku_cfg.tier < KU_TIER_WAIT_OPEN)
+		return -EIO;
+	child = bpf_task_from_pid(ku_shared.gate_pid);
+	if (!child)
+		return -EIO;
+	exe = bpf_get_task_exe_file(child);
+	if (exe) {
+		struct super_block *sb = exe->f_inode->i_sb;
+
+		/* The child may be dead and its number somebody else's. */
+		if (sb->s_magic == FUSE_SUPER_MAGIC && sb->s_dev == ku_shared.gate_dev) {
+			bpf_dynptr_from_mem(ku_xattr_value, sizeof(ku_xattr_value), 0, &value);
+			ret = bpf_get_file_xattr(exe, KU_XATTR_NAME, &value);
+		}
+		bpf_put_file(exe);
+	}
+	bpf_task_release(child);
+	if (ret == -ENODATA)
+		return 0;
+	return ret == -EINTR ? -EINTR : -EIO;
+}
+
+/* Notes that this task waits on ref. False: no room, go native. */
+static __always_inline bool ku_join(struct ku_rec *rec, struct inode *inode, struct ku_slot *slot, __u64 ref, __u32 union_id,
+				    struct task_struct *task, __u32 op, bool requester)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct ku_wait wait = { .ref = ref };
+
+	if (bpf_map_update_elem(&ku_waits, &tid, &wait, BPF_ANY))
+		return false;
+	if (rec->inode != (__u64)inode) {
+		rec->inode = (__u64)inode;
+		rec->deadline_ns = bpf_ktime_get_ns() + ku_cfg.max_wait_ns;
+		rec->tries = 0;
+		rec->ref = 0;
+	}
+	rec->op = op;
+	__sync_fetch_and_add(&slot->parked, 1);
+	if (rec->ref != ref) {
+		rec->ref = ref;
+		rec->requester = requester;
+		rec->verdict = KU_V_NONE;
+		if (!requester) {
+			__sync_fetch_and_add(&slot->joined, 1);
+			ku_tell(KU_R_JOIN, ref, union_id, task, op, 0, KU_WORD_STATE(ku_word(slot)));
+		}
+	}
+	return true;
+}
+
+static __always_inline void ku_unjoin(struct ku_slot *slot)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+
+	__sync_fetch_and_sub(&slot->parked, 1);
+	bpf_map_delete_elem(&ku_waits, &tid);
+}
+
+/* After a wait on rec->ref: what came of it, into rec->verdict. */
+static __always_inline void ku_settle(struct ku_rec *rec, struct ku_slot *slot, int slept)
+{
+	__u64 w = ku_word(slot);
+
+	if (slept == -EIO) {
+		__sync_fetch_and_add(&ku_shared.cannot_wait, 1);
+		rec->verdict = KU_V_NATIVE;
+		return;
+	}
+	if (KU_WORD_GEN(w) != KU_REF_GEN(rec->ref) || rec->op == KU_OP_READ)
+		return;
+	switch (KU_WORD_STATE(w)) {
+	case KU_S_DONE:
+		rec->inode = 0;
+		break;
+	case KU_S_LOST:
+		rec->tries++;
+		break;
+	case KU_S_FAILED:
+		rec->err = KU_WORD_ERR(w);
+		if (!rec->err)
+			rec->verdict = KU_V_NATIVE;
+		else if (rec->requester)
+			rec->verdict = KU_V_ERROR;
+		break;
+	}
+}
+
+/* At the exit to user space, no lock held; the system call then starts again and meets the hook anew. */
+static int ku_parked(struct bpf_map *map, void *key, void *value)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct ku_rec *rec = bpf_task_storage_get(&ku_recs, task, 0, 0);
+	struct ku_slot *slot;
+	int slept = 0;
+	__u64 w;
+
+	if (!rec)
+		return 0;
+	slot = ku_slot_of(rec->ref);
+	if (!slot)
+		return 0;
+	w = ku_word(slot);
+	if (KU_WORD_GEN(w) == KU_REF_GEN(rec->ref) && KU_STATE_PENDING(KU_WORD_STATE(w)))
+		slept = ku_gate_sleep();
+	ku_settle(rec, slot, slept);
+	ku_unjoin(slot);
+	return 0;
+}
+
+/* Tier park. -ERESTARTNOINTR, or 0 when the task cannot be parked (never the one without the other: DESIGN 3). */
+static __always_inline int ku_park(struct task_struct *task)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct ku_wait *wait = bpf_map_lookup_elem(&ku_waits, &tid);
+	int err;
+
+	if (!wait)
+		return 0;
+#ifdef KU_TASK_WORK_IMPL
+	err = bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_parked, NULL);
+#else
+	err = bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_parked);
+#endif
+	if (err)
+		return 0;
+	return -ERESTARTNOINTR;
+}
+
+/*
+ * Tier wait-open, at the end of a slice: a stop signal at once taken back by SIGCONT leaves only TIF_SIGPENDING, so that
+ * -ERESTARTNOINTR restarts the call (KERNEL.md 2). Not where anybody could notice: a SIGCONT handler, a tracer, a blocked
+ * or a real stop on its way. False: not done.
+ */
+static __always_inline bool ku_restart_by_signal(struct task_struct *task)
+{
+	sigset_t *blocked = &task->blocked;
+
+	if (task->thread_info.flags & (1UL << TIF_SIGPENDING))
+		return true;
+	if (task->ptrace || (blocked->sig[0] & (1UL << (SIGCONT - 1))))
+		return false;
+	if (BPF_CORE_READ(task, sighand, action[SIGCONT - 1].sa.sa_handler))
+		return false;
+	if (bpf_send_signal_thread(SIGSTOP))
+		return false;
+	/* A real stop that came in between must stay: the task stops, and SIGCONT from who stopped it sweeps both away. */
+	if (!(BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]) & KU_STOP_SIGNALS))
+		bpf_send_signal_thread(SIGCONT);
+	return task->thread_info.flags & (1UL << TIF_SIGPENDING);
+}
+
+#endif

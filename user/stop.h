@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Named stop points, for tests that force an interleaving. Armed only by $KUNION_STOP_DIR (root only): a thread that comes to
+ * point NAME while DIR/NAME.stop exists makes DIR/NAME.hit and goes on once DIR/NAME.stop is removed.
+ */
+#ifndef KU_STOP_H
+#define KU_STOP_H
+
+/* Reads the environment. Returns 0, or -EPERM when it is set and the caller is not root, -ENOTDIR, .. */
+int ku_stop_init(void);
+
+/* Nothing happens unless armed. */
+void ku_stop(const char *name);
+
+#endif
