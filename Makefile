@@ -29,7 +29,7 @@ comma := ,
 # Recipes ask pkg-config when they run, so that `make deps` works on a machine that has none of this yet.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SAN) -D_GNU_SOURCE -DKU_VERSION='"$(VERSION)"' -Iuser -Ibpf -I$(O) \
 	-pthread $(shell $(PKG_CONFIG) --cflags $(LIBS))
-ALL_LIBS = $(LDFLAGS) $(SAN) -pthread $(shell $(PKG_CONFIG) --libs $(LIBS))
+ALL_LIBS = $(LDFLAGS) $(SAN) -pthread $(shell $(PKG_CONFIG) --libs $(LIBS)) -lm
 
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 # Parameters are the hook's, whether used or not.

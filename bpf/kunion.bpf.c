@@ -367,8 +367,9 @@ int BPF_PROG(ku_inode_getattr, const struct path *path)
 	struct ku_slot *slot;
 	__u64 ref = 0;
 
-	if (!inode || !ku_is_self() || !ku_union_of(inode))
+	if (!inode || !ku_union_of(inode) || !ku_is_self())
 		return 0;
+	__sync_fetch_and_add(&ku_shared.self_seen, 1);
 	slot = ku_entry(inode, &ref);
 	if (!slot)
 		return 0;

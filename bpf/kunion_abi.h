@@ -172,7 +172,7 @@ struct ku_shared {
 	__u32 self_tgid; /* kunion itself, exempt: set by the program ku_register, which sees it in the right pid namespace */
 	__u32 gate_pid;	 /* the gate's child, likewise */
 	__u32 gate_dev;	 /* kernel dev_t of the gate's FUSE superblock */
-	__u32 pad;
+	__u32 self_seen; /* kunion's own stats on a union: the proof that the kernel calls the programs */
 	__u64 dropped_requests; /* ring full: went native */
 	__u64 dropped_records;	/* ring full: a JOIN, LEAVE, LOST or NATIVE was not told */
 	__u64 no_slot;

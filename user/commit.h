@@ -4,6 +4,7 @@
 #define KU_COMMIT_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include "intents.h"
 
@@ -16,15 +17,20 @@ struct ku_temp {
 	bool named;		     /* it has name[] in dirfd */
 	char name[KU_TEMP_NAME_MAX];
 	unsigned int intent;
+	struct timespec mtime_was; /* the directory's, without us; and as we left it: another change in between is kept */
+	struct timespec mtime_ours;
 };
 
 /*
  * Opens an O_TMPFILE in dirfd; where overlayfs has none (before 6.3: EOPNOTSUPP) a named one (mode 0600, recorded first).
- * Returns 0 or -errno. End it with ku_temp_drop() in every case, also after a commit.
+ * Returns 0 or -errno. End it with ku_temp_drop() in every case, also after a commit; after a failure that is harmless.
  */
 int ku_temp_open(int dirfd, const char *dir, struct ku_intents *intents, struct ku_temp *ret);
 
-/* Closes it, removes its name if it has one, voids its intent. Harmless after a commit and on an already dropped one. */
+/*
+ * Closes it, removes its name if it has one, voids its intent (unless the removal fails: then the next start tries again).
+ * Harmless after a commit and on an already dropped one.
+ */
 void ku_temp_drop(struct ku_temp *t);
 
 struct ku_commit_opts {
@@ -41,9 +47,11 @@ struct ku_commit_opts {
 };
 
 /*
- * Puts the temporary in the place of name in its directory and puts the directory's access and modification times back.
- * The caller has copied, flushed, and holds no other descriptor on the file it replaces. Returns 0, or -errno with name
- * untouched.
+ * Puts the temporary in the place of name in its directory and puts the directory's modification time back (its access time is
+ * not touched by a commit). The caller has copied, flushed, and holds no other descriptor on the file it replaces. Returns 0, or
+ * -errno (or what before_rename gave) with name untouched. opts may be NULL.
+ *
+ * The directory is not flushed, nor is it by the kernel's copy-up: after a power cut there is the lower file or the complete copy.
  */
 int ku_temp_commit(struct ku_temp *t, const char *name, const struct ku_commit_opts *opts);
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "opts.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <string.h>
+
+#include "util.h"
+
+int ku_parse_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n;
+	unsigned int shift = 0;
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		const char *unit = strchr(units, toupper((unsigned char)*end));
+
+		if (!unit || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned int)(unit - units + 1);
+	}
+	if (n > UINT64_MAX >> shift)
+		return -EINVAL;
+	*ret = (uint64_t)n << shift;
+	return 0;
+}
+
+int ku_parse_seconds(const char *text, uint64_t *ret_ns)
+{
+	char *end;
+	double s;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	s = strtod(text, &end);
+	if (*end || !isfinite(s) || s <= 0 || s > 86400)
+		return -EINVAL;
+	*ret_ns = (uint64_t)(s * 1e9);
+	return 0;
+}

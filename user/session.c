@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "session.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "intents.h"
+#include "log.h"
+#include "stop.h"
+#include "util.h"
+
+/* How long a finished slot waits for parked tasks to leave before it is recycled all the same (a killed one may never say so). */
+#define KU_DRAIN_NS 2000000000ull
+
+static uint64_t ku_pending_ref(const struct ku_pending *p)
+{
+	return KU_REF(p->slot, p->gen);
+}
+
+static struct ku_pending *ku_pending_of(struct ku_session *s, uint32_t slot, uint32_t gen)
+{
+	struct ku_pending *p;
+
+	if (slot >= KU_SLOTS)
+		return NULL;
+	p = &s->pending[slot];
+	return p->used && p->gen == gen ? p : NULL;
+}
+
+struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id)
+{
+	return id < s->nunions && !s->unions[id].gone ? &s->unions[id] : NULL;
+}
+
+/* workers */
+
+static void *ku_worker(void *arg)
+{
+	struct ku_session *s = arg;
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		struct ku_pending *p;
+
+		while (!s->queue && !s->stopping)
+			pthread_cond_wait(&s->work, &s->lock);
+		p = s->queue;
+		if (!p)
+			break;
+		s->queue = p->next;
+		if (!s->queue)
+			s->queue_tail = &s->queue;
+		pthread_mutex_unlock(&s->lock);
+
+		ku_worker_copy(s, p);
+
+		pthread_mutex_lock(&s->lock);
+		p->next = s->done;
+		s->done = p;
+		if (write(s->done_fd, &one, sizeof(one)) != sizeof(one))
+			ku_warn("eventfd: %s", strerror(errno)); /* the next turn finds it */
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+static void ku_queue(struct ku_session *s, struct ku_pending *p)
+{
+	pthread_mutex_lock(&s->lock);
+	p->next = NULL;
+	*s->queue_tail = p;
+	s->queue_tail = &p->next;
+	pthread_cond_signal(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* records */
+
+static void ku_on_request(struct ku_session *s, const struct ku_record_slot *r)
+{
+	struct ku_pending *p = &s->pending[r->slot];
+
+	memset(p, 0, sizeof(*p));
+	p->used = true;
+	p->slot = r->slot;
+	p->gen = r->gen;
+	p->at = &s->unions[r->union_id];
+	ku_queue(s, p);
+}
+
+static void ku_on_join(struct ku_session *s, const struct ku_record_slot *r)
+{
+	struct ku_pending *p = ku_pending_of(s, r->slot, r->gen);
+	struct ku_waiter *w;
+
+	if (!p)
+		return;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return;
+	w->who = r->who;
+	w->op = r->op;
+	w->on_commit = r->state == KU_S_COMMITTING || r->state == KU_S_RENAMING;
+	w->start_ns = r->ts_ns;
+	w->next = p->waiters;
+	p->waiters = w;
+}
+
+static struct ku_waiter *ku_waiter_of(struct ku_pending *p, uint32_t tid)
+{
+	struct ku_waiter *w = p ? p->waiters : NULL;
+
+	while (w && w->who.tid != tid)
+		w = w->next;
+	return w;
+}
+
+static void ku_on_leave(struct ku_session *s, const struct ku_record_slot *r)
+{
+	struct ku_waiter *w = ku_waiter_of(ku_pending_of(s, r->slot, r->gen), r->who.tid);
+
+	if (r->err == ETIME)
+		s->totals.timeouts++;
+	if (!w)
+		return;
+	w->end_ns = r->ts_ns;
+	w->result = r->err == ETIME ? "timeout" : "failed";
+}
+
+static void ku_on_gone(struct ku_session *s, uint32_t id)
+{
+	struct ku_attached *at = ku_session_union(s, id);
+
+	if (!at)
+		return;
+	at->gone = true;
+	s->nalive--;
+	if (at->u.lock_fd >= 0)
+		ku_union_unlock(&at->u);
+	ku_info("%s: unmounted, no longer attached", at->u.path);
+}
+
+static int ku_on_record(void *arg, void *data, size_t size)
+{
+	struct ku_session *s = arg;
+	const struct ku_record_slot *r = data;
+	struct ku_pending *p;
+
+	if (size < sizeof(struct ku_record_gone) || r->union_id >= s->nunions)
+		return 0;
+	switch (r->type) {
+	case KU_R_REQUEST:
+		ku_on_request(s, r);
+		break;
+	case KU_R_JOIN:
+		ku_on_join(s, r);
+		break;
+	case KU_R_LEAVE:
+		ku_on_leave(s, r);
+		break;
+	case KU_R_LOST:
+		p = ku_pending_of(s, r->slot, r->gen);
+		if (p)
+			ku_gate_release(s->gate, ku_pending_ref(p));
+		break;
+	case KU_R_NATIVE:
+		ku_report_native(s, data);
+		break;
+	case KU_R_GONE:
+		ku_on_gone(s, r->union_id);
+		break;
+	}
+	return 0;
+}
+
+/* the gate */
+
+static bool ku_gate_asked(void *arg, uint32_t tid, uint64_t *ret_ref)
+{
+	struct ku_session *s = arg;
+	uint64_t ref = ku_bpf_wait_ref(&s->bpf, tid);
+	struct ku_waiter *w;
+	__u64 word;
+
+	if (!ref || KU_REF_SLOT(ref) >= KU_SLOTS)
+		return false;
+	word = ku_slot_word(&s->bpf.slots[KU_REF_SLOT(ref)]);
+	if (KU_WORD_GEN(word) != KU_REF_GEN(ref) || !KU_STATE_PENDING(KU_WORD_STATE(word)))
+		return false;
+	/* Back after a signal's handler. */
+	w = ku_waiter_of(ku_pending_of(s, KU_REF_SLOT(ref), KU_REF_GEN(ref)), tid);
+	if (w)
+		w->end_ns = 0;
+	*ret_ref = ref;
+	return true;
+}
+
+static void ku_gate_interrupted(void *arg, uint32_t tid, uint64_t ref)
+{
+	struct ku_session *s = arg;
+	struct ku_waiter *w = ku_waiter_of(ku_pending_of(s, KU_REF_SLOT(ref), KU_REF_GEN(ref)), tid);
+
+	if (w) {
+		w->end_ns = ku_now_ns();
+		w->result = "signal";
+	}
+}
+
+static int ku_gate_child_setup(void *arg)
+{
+	struct ku_session *s = arg;
+
+	return ku_bpf_register(&s->bpf, true);
+}
+
+/* the loop */
+
+static void ku_take_done(struct ku_session *s)
+{
+	struct ku_pending *done;
+	uint64_t n;
+
+	if (read(s->done_fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
+		ku_warn("eventfd: %s", strerror(errno));
+	pthread_mutex_lock(&s->lock);
+	done = s->done;
+	s->done = NULL;
+	pthread_mutex_unlock(&s->lock);
+	while (done) {
+		struct ku_pending *p = done;
+
+		done = p->next;
+		if (s->gate)
+			ku_gate_release(s->gate, ku_pending_ref(p));
+		p->finished = true;
+		p->finished_ns = ku_now_ns();
+		p->next = s->draining;
+		s->draining = p;
+	}
+}
+
+static void ku_recycle(struct ku_session *s, struct ku_pending *p)
+{
+	ku_report_copy(s, p);
+	while (p->waiters) {
+		struct ku_waiter *w = p->waiters;
+
+		p->waiters = w->next;
+		free(w);
+	}
+	free(p->path);
+	p->path = NULL;
+	p->used = false;
+	ku_bpf_slot_free(&s->bpf, p->slot);
+}
+
+/* Recycles finished slots whose parked tasks have all read the outcome. True: some are left. */
+static bool ku_drain(struct ku_session *s, bool all)
+{
+	struct ku_pending **at = &s->draining, *p;
+	uint64_t now = ku_now_ns();
+
+	while ((p = *at)) {
+		if (!all && __atomic_load_n(&s->bpf.slots[p->slot].parked, __ATOMIC_SEQ_CST) &&
+		    now - p->finished_ns < KU_DRAIN_NS) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		ku_recycle(s, p);
+	}
+	return s->draining != NULL;
+}
+
+static void ku_tell_dropped(struct ku_session *s)
+{
+	uint64_t n = __atomic_load_n(&s->bpf.shared->dropped_records, __ATOMIC_RELAXED);
+
+	if (n > s->dropped_told) {
+		ku_events_dropped(s->events, n - s->dropped_told);
+		s->dropped_told = n;
+	}
+}
+
+int ku_session_turn(struct ku_session *s)
+{
+	struct epoll_event ev[4];
+	int n, err, next = -1;
+
+	n = epoll_wait(s->epoll_fd, ev, 4, 0);
+	for (int i = 0; i < n; i++) {
+		if (!s->gate || ev[i].data.fd != ku_gate_fd(s->gate))
+			continue;
+		err = ku_gate_process(s->gate);
+		if (err)
+			return err;
+	}
+	/* Before what is done: a copy's waiters are all known when it is reported. */
+	ring_buffer__consume(s->bpf.ring);
+	ku_take_done(s);
+	if (ku_drain(s, false))
+		next = 5;
+	if (s->gate) {
+		int slice = ku_gate_slices(s->gate);
+
+		if (slice >= 0 && (next < 0 || slice < next))
+			next = slice;
+	}
+	ku_tell_dropped(s);
+	return next;
+}
+
+int ku_session_fd(const struct ku_session *s)
+{
+	return s->epoll_fd;
+}
+
+/* start and end */
+
+static int ku_watch(struct ku_session *s, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+
+	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int ku_start_workers(struct ku_session *s)
+{
+	for (; s->nworkers < KU_WORKERS; s->nworkers++) {
+		int err = pthread_create(&s->workers[s->nworkers], NULL, ku_worker, s);
+
+		if (err)
+			return -err;
+	}
+	return 0;
+}
+
+static bool ku_unions_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512])
+{
+	s->unions = calloc(npaths, sizeof(*s->unions));
+	if (!s->unions) {
+		snprintf(err, 512, "out of memory");
+		return false;
+	}
+	for (unsigned int i = 0; i < npaths; i++) {
+		struct ku_attached *at = &s->unions[i];
+
+		at->id = i;
+		at->u.lock_fd = -1;
+		if (ku_union_open(paths[i], &at->u, err))
+			return false;
+		s->nunions++;
+		for (unsigned int j = 0; j < i; j++)
+			if (s->unions[j].u.dev == at->u.dev) {
+				snprintf(err, 512, "%s: the same union as %s; name each union once", paths[i], s->unions[j].u.path);
+				return false;
+			}
+		if (ku_union_lock(&at->u, err))
+			return false;
+	}
+	return true;
+}
+
+/* What a crash left between link and rename goes before anything new begins. */
+static bool ku_unions_recover(struct ku_session *s, char err[static 512])
+{
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		struct ku_attached *at = &s->unions[i];
+		_cleanup_close_ int root = -1;
+		int n;
+
+		n = ku_intents_open(at->u.key, !at->u.volatile_, &at->intents);
+		if (n) {
+			snprintf(err, 512, "%s: cannot open its intents record: %s", at->u.path, strerror(-n));
+			return false;
+		}
+		root = ku_union_root(&at->u);
+		n = root < 0 ? root : ku_intents_recover(at->intents, root, false, NULL, NULL);
+		if (n < 0) {
+			snprintf(err, 512, "%s: cannot clean up after an earlier run: %s; see 'kunion fsck'", at->u.path, strerror(-n));
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool ku_unions_attach(struct ku_session *s, char err[static 512])
+{
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		struct ku_attached *at = &s->unions[i];
+		struct ku_union_cfg cfg = { .id = i, .mode = s->opts.mode, .min_size = s->opts.min_size };
+		_cleanup_close_ int root = -1;
+		struct statx stx;
+		uint32_t seen;
+		int n;
+
+		/* A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). */
+		if (at->u.metacopy)
+			cfg.mode = KU_MODE_OBSERVE;
+		seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
+		n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
+		if (n) {
+			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
+			return false;
+		}
+		s->nalive++;
+		root = ku_union_root(&at->u);
+		if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
+			snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
+			return false;
+		}
+		if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
+			snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool ku_session_bpf(struct ku_session *s, char err[static 512])
+{
+	bool manage = s->opts.mode == KU_MODE_MANAGE;
+	int n;
+
+	n = ku_bpf_load(&s->bpf, manage ? KU_TIER_PARK : KU_TIER_OBSERVE, s->opts.max_wait_ns, ku_on_record, s);
+	if (n) {
+		snprintf(err, 512, "cannot load BPF: %s: %s; see 'kunion doctor'", s->bpf.why[0] ? s->bpf.why : "setting it up",
+			 strerror(-n));
+		return false;
+	}
+	if (manage && s->bpf.tier < KU_TIER_WAIT_OPEN) {
+		snprintf(err, 512, "mode manage does not work on this kernel: %s; use -m observe, see 'kunion doctor'", s->bpf.why);
+		return false;
+	}
+	return true;
+}
+
+static bool ku_session_gate(struct ku_session *s, char err[static 512])
+{
+	struct ku_gate_ops ops = { .asked = ku_gate_asked, .interrupted = ku_gate_interrupted, .child_setup = ku_gate_child_setup, .arg = s };
+	const char *what;
+	int n;
+
+	n = ku_gate_open(&ops, &s->gate, &what);
+	if (n) {
+		snprintf(err, 512, "cannot %s: %s", what, strerror(-n));
+		return false;
+	}
+	s->bpf.shared->gate_dev = ku_gate_dev(s->gate);
+	return true;
+}
+
+struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *const *paths, unsigned int npaths, char err[static 512])
+{
+	struct ku_session *s = calloc(1, sizeof(*s));
+	bool manage = opts->mode == KU_MODE_MANAGE;
+	int n;
+
+	if (!s) {
+		snprintf(err, 512, "out of memory");
+		return NULL;
+	}
+	s->opts = *opts;
+	s->queue_tail = &s->queue;
+	s->done_fd = s->epoll_fd = -1;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->work, NULL);
+
+	if (!ku_unions_look(s, paths, npaths, err))
+		goto fail;
+	n = opts->events ? ku_events_open(opts->events, &s->events) : 0;
+	if (n) {
+		snprintf(err, 512, "%s: cannot write events there: %s", opts->events, strerror(-n));
+		goto fail;
+	}
+	if (!ku_session_bpf(s, err))
+		goto fail;
+	if (manage && (!ku_unions_recover(s, err) || !ku_session_gate(s, err)))
+		goto fail;
+	s->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	n = s->done_fd < 0 || s->epoll_fd < 0 ? -errno : ku_watch(s, s->done_fd);
+	if (!n)
+		n = ku_watch(s, ring_buffer__epoll_fd(s->bpf.ring));
+	if (!n && s->gate)
+		n = ku_watch(s, ku_gate_fd(s->gate));
+	if (!n && manage)
+		n = ku_start_workers(s);
+	if (n) {
+		snprintf(err, 512, "cannot start: %s", strerror(-n));
+		goto fail;
+	}
+	n = ku_bpf_attach(&s->bpf);
+	if (n) {
+		snprintf(err, 512, "%s", s->bpf.why);
+		goto fail;
+	}
+	if (!ku_unions_attach(s, err))
+		goto fail;
+	s->attached = true;
+	return s;
+fail:
+	ku_session_end(s);
+	return NULL;
+}
+
+/* Everyone into native behaviour: no entry is live, no hook makes another. */
+static void ku_let_go(struct ku_session *s)
+{
+	for (unsigned int i = 0; i < s->nunions; i++)
+		if (!s->unions[i].gone)
+			ku_bpf_union_remove(&s->bpf, ku_kernel_dev(s->unions[i].u.dev));
+	for (uint32_t i = 0; i < KU_SLOTS; i++) {
+		struct ku_slot *slot = &s->bpf.slots[i];
+
+		for (;;) {
+			__u64 w = ku_slot_word(slot);
+			uint32_t state = KU_WORD_STATE(w);
+
+			/* A commit whose rename has begun ends by itself. */
+			if (!KU_STATE_PENDING(state) || state == KU_S_RENAMING)
+				break;
+			if (ku_slot_move(slot, KU_WORD_GEN(w), state, KU_S_LOST, 0))
+				break;
+		}
+	}
+	if (s->gate)
+		ku_gate_release_all(s->gate);
+}
+
+void ku_session_end(struct ku_session *s)
+{
+	if (!s)
+		return;
+	if (s->bpf.slots)
+		ku_let_go(s);
+	pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	pthread_cond_broadcast(&s->work);
+	pthread_mutex_unlock(&s->lock);
+	for (unsigned int i = 0; i < s->nworkers; i++)
+		pthread_join(s->workers[i], NULL);
+	if (s->bpf.ring && s->done_fd >= 0) {
+		/* Rest of the story for the event lines; those parked need a moment to get away. */
+		for (int i = 0; i < 200; i++) {
+			if (ku_session_turn(s) < 0 && !s->draining)
+				break;
+			usleep(1000);
+		}
+		ku_drain(s, true);
+	}
+	if (s->attached && s->opts.summary)
+		ku_report_summary(s);
+	/* Links before the gate: nobody may come to sleep at a gate that is gone. */
+	ku_bpf_detach(&s->bpf);
+	ku_gate_close(s->gate);
+	ku_bpf_close(&s->bpf);
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		if (s->unions[i].intents)
+			ku_intents_close(s->unions[i].intents);
+		ku_union_close(&s->unions[i].u);
+	}
+	free(s->unions);
+	ku_events_close(s->events);
+	if (s->done_fd >= 0)
+		close(s->done_fd);
+	if (s->epoll_fd >= 0)
+		close(s->epoll_fd);
+	pthread_cond_destroy(&s->work);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A session: BPF, the gate, the attached unions and the copies under way. One thread (the loop) talks to BPF's ring buffer and the gate
+ * and never touches a union's files; workers do that. Rules:
+ *  1. A slot's word is changed by compare-and-swap only; who makes it terminal has the say over the outcome.
+ *  2. From a slot's REQUEST record to its recycling, its struct ku_pending belongs to the loop, except what is marked as the worker's.
+ *  3. A slot is recycled only when its worker is done with it and no task is parked on it.
+ */
+#ifndef KU_SESSION_H
+#define KU_SESSION_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf.h"
+#include "copy.h"
+#include "event.h"
+#include "gate.h"
+#include "union.h"
+
+#define KU_WORKERS 4
+
+struct ku_session_opts {
+	enum ku_mode mode;
+	uint64_t min_size;   /* bytes */
+	uint64_t max_wait_ns;
+	const char *events;  /* file, "-", NULL for none */
+	bool summary;	     /* a line on stderr at the end */
+};
+
+/* An attached union. */
+struct ku_attached {
+	struct ku_union u;
+	struct ku_intents *intents; /* NULL in observe mode */
+	uint32_t id;
+	bool gone; /* its superblock went away */
+};
+
+/* Somebody who waits, or waited, for a copy. */
+struct ku_waiter {
+	struct ku_waiter *next;
+	struct ku_task who;
+	uint32_t op;
+	bool on_commit;
+	uint64_t start_ns, end_ns; /* end 0: still waits */
+	const char *result;	   /* NULL: as the copy ends */
+};
+
+/* A slot's life, in user space. */
+struct ku_pending {
+	bool used, finished, released;
+	uint32_t slot, gen;
+	struct ku_attached *at;
+	struct ku_waiter *waiters;
+	uint64_t finished_ns;
+	struct ku_pending *next; /* in the queue, then in the list of the finished */
+	/* the worker's until finished */
+	char *path; /* "/in/the/union" */
+	bool own;   /* asked for by kunion itself (copy-up): nobody waits behind the request */
+	uint64_t start_ns, copied_ns, end_ns;
+	struct ku_copy_stats stats;
+	const char *native_why; /* why the kernel was left to do it */
+	int result;		/* 0, or -errno; -ECANCELED: lost */
+};
+
+struct ku_totals {
+	uint64_t copies, bytes, lost, native, failed, kernel, waits, timeouts;
+};
+
+struct ku_session {
+	struct ku_session_opts opts;
+	struct ku_bpf bpf;
+	struct ku_gate *gate;
+	struct ku_attached *unions;
+	unsigned int nunions, nalive;
+	struct ku_events *events;
+	struct ku_totals totals;
+	struct ku_pending pending[KU_SLOTS];
+	struct ku_pending *draining; /* finished, parked tasks still leaving */
+	uint64_t dropped_told;
+	/* queue to the workers and back */
+	pthread_t workers[KU_WORKERS];
+	unsigned int nworkers;
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	struct ku_pending *queue, **queue_tail;
+	struct ku_pending *done;
+	bool stopping, attached;
+	int done_fd; /* eventfd: something is done */
+	int epoll_fd;
+};
+
+/*
+ * Attaches to the unions at paths (all or none). Returns the session, or NULL with one line in err (what, where, what would be right).
+ */
+struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *const *paths, unsigned int npaths, char err[static 512]);
+
+/* Releases every waiter into native behaviour, detaches, removes every trace. NULL is allowed. */
+void ku_session_end(struct ku_session *s);
+
+/* To poll for input; then ku_session_turn(). */
+int ku_session_fd(const struct ku_session *s);
+/* Handles what is there. Returns milliseconds after which it wants to be called again at the latest (-1: no matter), or -errno. */
+int ku_session_turn(struct ku_session *s);
+
+/* The union that id (of a record) names, NULL if it is gone. */
+struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id);
+
+/* One copy, in a worker: from REQUESTED to a terminal state. worker.c */
+void ku_worker_copy(struct ku_session *s, struct ku_pending *p);
+/* The path of a request's record below the union's root, "/a/b"; NULL if it has none or without memory. worker.c */
+char *ku_request_path(const struct ku_request *req);
+
+/* Event lines of a finished copy and of those who waited for it. report.c */
+void ku_report_copy(struct ku_session *s, struct ku_pending *p);
+void ku_report_native(struct ku_session *s, const struct ku_record_native *r);
+/* The summary of `kunion run`, on stderr. */
+void ku_report_summary(const struct ku_session *s);
+
+#endif

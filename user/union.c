@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "union.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "util.h"
+
+#define KU_RUN_DIR "/run/kunion"
+#define KU_PATH_SHOWN 100 /* so that the reason fits behind it */
+
+__attribute__((format(printf, 4, 5))) static int ku_union_err(char err[static KU_UNION_ERR], int r, const char *path,
+							      const char *fmt, ...)
+{
+	size_t len = strlen(path);
+	va_list ap;
+	int n;
+
+	n = snprintf(err, KU_UNION_ERR, "%s%s: ", len > KU_PATH_SHOWN ? "..." : "",
+		     path + (len > KU_PATH_SHOWN ? len - KU_PATH_SHOWN : 0));
+	va_start(ap, fmt);
+	vsnprintf(err + n, (size_t)(KU_UNION_ERR - n), fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+void ku_mount_unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*to++ = *s;
+		}
+	}
+	*to = '\0';
+}
+
+int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret)
+{
+	char *root, *mountpoint, *options, *fstype, *source, *super, *save, *dash;
+	struct ku_mountinfo m = { 0 };
+	unsigned long long id;
+	char *devno;
+
+	line[strcspn(line, "\n")] = '\0';
+	/* Optional fields end at a lone dash; a blank within a field is escaped, so this is the first. */
+	dash = strstr(line, " - ");
+	if (!dash)
+		return -EINVAL;
+	*dash = '\0';
+
+	if (sscanf(line, "%llu ", &id) != 1)
+		return -EINVAL;
+	if (!strtok_r(line, " ", &save) || !strtok_r(NULL, " ", &save))
+		return -EINVAL;
+	devno = strtok_r(NULL, " ", &save);
+	root = strtok_r(NULL, " ", &save);
+	mountpoint = strtok_r(NULL, " ", &save);
+	options = strtok_r(NULL, " ", &save);
+	fstype = strtok_r(dash + 3, " ", &save);
+	source = strtok_r(NULL, " ", &save);
+	super = strtok_r(NULL, " ", &save);
+	/* An empty source leaves a field out. */
+	if (source && !super) {
+		super = source;
+		source = strchr(super, '\0');
+	}
+	if (!devno || !root || !mountpoint || !options || !fstype || !super ||
+	    sscanf(devno, "%u:%u", &m.major, &m.minor) != 2)
+		return -EINVAL;
+
+	ku_mount_unescape(root);
+	ku_mount_unescape(mountpoint);
+	ku_mount_unescape(source);
+	m.id = id;
+	m.root = root;
+	m.mountpoint = mountpoint;
+	m.options = options;
+	m.fstype = fstype;
+	m.source = source;
+	m.super_options = super;
+	*ret = m;
+	return 0;
+}
+
+char *ku_mount_option(const char *options, const char *name)
+{
+	size_t len = strlen(name), n;
+	char *value;
+
+	for (const char *o = options; *o; o += n + (o[n] == ',')) {
+		n = strcspn(o, ",");
+		if (n < len || strncmp(o, name, len) || (n > len && o[len] != '='))
+			continue;
+		value = n > len ? strndup(o + len + 1, n - len - 1) : strdup("");
+		if (value)
+			ku_mount_unescape(value);
+		else
+			errno = ENOMEM;
+		return value;
+	}
+	errno = 0;
+	return NULL;
+}
+
+static bool ku_has_option(const char *options, const char *name)
+{
+	_cleanup_free_ char *value = ku_mount_option(options, name);
+
+	return value;
+}
+
+/* The mountinfo line of a mount: 0 and the line (the caller frees it) with its fields, or -errno. */
+static int ku_mountinfo_find(uint64_t id, struct ku_mountinfo *ret, char **ret_line)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+
+	if (!f)
+		return -errno;
+	while (getline(&line, &size, f) >= 0) {
+		if (strtoull(line, NULL, 10) != id)
+			continue;
+		if (ku_mountinfo_parse(line, ret) < 0)
+			return -EINVAL;
+		*ret_line = KU_TAKE_PTR(line);
+		return 0;
+	}
+	return ferror(f) ? -EIO : -ENOENT;
+}
+
+/*
+ * An on/off option as it is in force. Overlayfs shows one only when it differs from the module's parameter (ovl_show_options), as that
+ * is now: not shown means that the mount has the parameter's value.
+ */
+static bool ku_option_on(const char *options, const char *name)
+{
+	_cleanup_free_ char *value = ku_mount_option(options, name);
+	_cleanup_fclose_ FILE *f = NULL;
+	char file[96];
+	int c;
+
+	if (value)
+		return !strcmp(value, "on");
+	snprintf(file, sizeof(file), "/sys/module/overlay/parameters/%s", name);
+	f = fopen(file, "re");
+	c = f ? fgetc(f) : 'N';
+	return c == 'Y' || c == '1';
+}
+
+static int ku_union_options(struct ku_union *u, const char *options)
+{
+	_cleanup_free_ char *fsync_mode = ku_mount_option(options, "fsync");
+
+	u->upperdir = ku_mount_option(options, "upperdir");
+	if (!u->upperdir)
+		return errno ? -errno : -EROFS;
+	u->lowerdir = ku_mount_option(options, "lowerdir");
+	if (!u->lowerdir && !errno)
+		u->lowerdir = strdup("");
+	if (!u->lowerdir)
+		return -ENOMEM;
+	/* With the prefix: mounts of different parts record paths below different roots. */
+	if (asprintf(&u->key, "%s//%s", u->upperdir, u->prefix) < 0) {
+		u->key = NULL;
+		return -ENOMEM;
+	}
+
+	u->metacopy = ku_option_on(options, "metacopy");
+	u->index = ku_option_on(options, "index");
+	u->nfs_export = ku_option_on(options, "nfs_export");
+	u->redirect_dir = ku_option_on(options, "redirect_dir");
+	u->userxattr = ku_has_option(options, "userxattr");
+	u->volatile_ = ku_has_option(options, "volatile") || (fsync_mode && !strcmp(fsync_mode, "volatile"));
+	return 0;
+}
+
+static int ku_union_look(struct ku_union *u, const char *path, char err[static KU_UNION_ERR])
+{
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *line = NULL;
+	struct ku_mountinfo m;
+	struct statfs fs;
+	struct statx st;
+	int r;
+
+	u->path = realpath(path, NULL);
+	if (!u->path) {
+		r = -errno;
+		return r == -ENOENT ? ku_union_err(err, r, path, "no such directory") :
+				      ku_union_err(err, r, path, "cannot be found: %s", strerror(-r));
+	}
+	fd = open(u->path, O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_MNT_ID, &st) < 0) {
+		r = -errno;
+		return ku_union_err(err, r, path, "cannot be looked at: %s", strerror(-r));
+	}
+	if (!S_ISDIR(st.stx_mode))
+		return ku_union_err(err, -ENOTDIR, path, "not a directory; give the merged directory of an overlay");
+	if (fs.f_type != OVERLAYFS_SUPER_MAGIC)
+		return ku_union_err(err, -EINVAL, path, "not an overlay; give the directory on which one is mounted");
+	if (!(st.stx_mask & STATX_MNT_ID))
+		return ku_union_err(err, -ENOSYS, path, "this kernel does not tell mounts apart; Linux 6.1 is needed");
+
+	r = ku_mountinfo_find(st.stx_mnt_id, &m, &line);
+	if (r < 0)
+		return ku_union_err(err, r, path, "its mount is not in /proc/self/mountinfo; run in its mount namespace and root");
+	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+		return ku_union_err(err, -EINVAL, path, "below an overlay, not the root of one; give %s", m.mountpoint);
+	if (ku_has_option(m.options, "ro") || ku_has_option(m.super_options, "ro"))
+		return ku_union_err(err, -EROFS, path, "this overlay is mounted read-only; mount it read-write");
+
+	u->mnt_id = st.stx_mnt_id;
+	u->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	u->prefix = strdup(m.root);
+	r = u->prefix ? ku_union_options(u, m.super_options) : -ENOMEM;
+	if (r == -EROFS)
+		return ku_union_err(err, r, path, "this overlay has no upper layer, so nothing in it can change");
+	return r < 0 ? ku_union_err(err, r, path, "%s", strerror(-r)) : 0;
+}
+
+int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR])
+{
+	struct ku_union u = { .lock_fd = -1 };
+	int r = ku_union_look(&u, path, err);
+
+	if (r < 0)
+		ku_union_close(&u);
+	else
+		*ret = u;
+	return r;
+}
+
+/*
+ * Opens the lock file and locks it. Its holder removes it on release, still holding the lock; so who gets the lock looks whether the
+ * file still has the name, and otherwise begins again with the new one.
+ */
+static int ku_lock_open(int dir, const char *name, int *ret_fd)
+{
+	for (;;) {
+		_cleanup_close_ int fd = openat(dir, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			if (errno == EINTR)
+				continue;
+			return errno == EWOULDBLOCK ? -EBUSY : -errno;
+		}
+		if (fstat(fd, &st) < 0)
+			return -errno;
+		if (!st.st_nlink)
+			continue;
+		*ret_fd = ku_take_fd(&fd);
+		return 0;
+	}
+}
+
+static int ku_run_dir(const char **ret_path)
+{
+	const char *path = secure_getenv("KUNION_RUN_DIR");
+	int fd;
+
+	*ret_path = path = path && *path ? path : KU_RUN_DIR;
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void ku_lock_name(const struct ku_union *u, char name[static 40])
+{
+	snprintf(name, 40, "union-%u:%u.lock", major(u->dev), minor(u->dev));
+}
+
+int ku_union_lock(struct ku_union *u, char err[static KU_UNION_ERR])
+{
+	_cleanup_close_ int dir = -1;
+	const char *path;
+	char name[40];
+	int r;
+
+	dir = ku_run_dir(&path);
+	if (dir < 0)
+		return ku_union_err(err, dir, path, "cannot be used for lock files: %s", strerror(-dir));
+	ku_lock_name(u, name);
+	r = ku_lock_open(dir, name, &u->lock_fd);
+	if (r == -EBUSY)
+		return ku_union_err(err, r, u->path, "another kunion is attached to it; end that one first");
+	return r < 0 ? ku_union_err(err, r, path, "cannot make the lock %s: %s", name, strerror(-r)) : 0;
+}
+
+void ku_union_unlock(struct ku_union *u)
+{
+	_cleanup_close_ int dir = -1;
+	const char *path;
+	char name[40];
+
+	if (u->lock_fd < 0)
+		return;
+	dir = ku_run_dir(&path);
+	ku_lock_name(u, name);
+	if (dir >= 0)
+		unlinkat(dir, name, 0);
+	ku_closep(&u->lock_fd);
+}
+
+void ku_union_close(struct ku_union *u)
+{
+	ku_union_unlock(u);
+	free(u->path);
+	free(u->prefix);
+	free(u->upperdir);
+	free(u->lowerdir);
+	free(u->key);
+	*u = (struct ku_union){ .lock_fd = -1 };
+}
+
+int ku_union_root(const struct ku_union *u)
+{
+	_cleanup_close_ int fd = open(u->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statx st;
+
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
+		return -errno;
+	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id)
+		return -ESTALE;
+	return ku_take_fd(&fd);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A union: an overlay that is mounted somewhere, seen from its merged directory. */
+#ifndef KU_UNION_H
+#define KU_UNION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define KU_UNION_ERR 256
+
+struct ku_union {
+	char *path;	/* merged directory: absolute, no symbolic links */
+	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
+	char *upperdir; /* as the overlay's options say: it may be relative, or of another mount namespace */
+	char *lowerdir; /* "" where the kernel shows none; layers parted by ':' */
+	char *key;	/* for ku_intents_open() */
+	dev_t dev;	/* of the overlay's superblock: st_dev of its directories */
+	uint64_t mnt_id;
+	bool metacopy, volatile_, index, userxattr, nfs_export, redirect_dir; /* the options in force */
+	int lock_fd;
+};
+
+/*
+ * Looks at what is mounted on path: it must be the root of a writable mount of a writable overlay with an upper layer.
+ * No descriptor on it is kept. Returns 0, or -errno with a line in err ("what: why; what would be right") for the caller to print.
+ */
+int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR]);
+
+/* Also ends the lock. Harmless on a zeroed struct whose lock_fd is -1 and on a closed one. */
+void ku_union_close(struct ku_union *u);
+
+/*
+ * Opens the root anew, O_PATH. Returns a descriptor, -ESTALE when another mount is there by now, or -errno. Close it soon: while it
+ * is open the union cannot be unmounted.
+ */
+int ku_union_root(const struct ku_union *u);
+
+/*
+ * Takes the right to attach, one for each overlay superblock in the system, in /run/kunion (or $KUNION_RUN_DIR).
+ * Returns 0, -EBUSY when another kunion has it (err says so), or -errno with a line in err.
+ */
+int ku_union_lock(struct ku_union *u, char err[static KU_UNION_ERR]);
+
+/* Ends it before ku_union_close(), when the union is gone. */
+void ku_union_unlock(struct ku_union *u);
+
+/* One line of /proc/self/mountinfo; the strings point into the line, which is changed. */
+struct ku_mountinfo {
+	uint64_t id;
+	unsigned int major, minor;
+	const char *root, *mountpoint, *options, *fstype, *source;
+	char *super_options; /* still escaped: ku_mount_option() takes it apart */
+};
+
+/* Returns 0, or -EINVAL for a line that is not of that form. */
+int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret);
+
+/* Undoes \ooo in place. */
+void ku_mount_unescape(char *s);
+
+/*
+ * The value of the option name in a comma-separated list: an allocated, unescaped string ("" for one without a value), or NULL when it
+ * is not there (errno 0) or memory is short (errno ENOMEM).
+ */
+char *ku_mount_option(const char *options, const char *name);
+
+#endif

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* One managed copy: open, copy, commit (DESIGN 5). Runs in a worker thread. */
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "commit.h"
+#include "log.h"
+#include "meta.h"
+#include "session.h"
+#include "stop.h"
+#include "sys.h"
+#include "util.h"
+
+/* Below the root and nowhere else: a container must not lead us astray. */
+#define KU_RESOLVE (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
+
+/* How often, and from what pause (doubled each time), the holder test is tried: who is just passing by soon lets go. */
+#define KU_HOLDER_TRIES 6
+#define KU_HOLDER_PAUSE_US 250
+
+struct ku_work {
+	struct ku_session *s;
+	struct ku_pending *p;
+	struct ku_slot *slot;
+	int dirfd, src;
+	unsigned int tries;
+	const char *name; /* within p->path */
+	char *dir;	  /* parent's path without the leading slash, "." for the root */
+};
+
+char *ku_request_path(const struct ku_request *req)
+{
+	const char *at = req->path, *end = req->path + req->path_len;
+	char *path, *to;
+
+	if (!req->path_len || req->path_len > sizeof(req->path) || end[-1])
+		return NULL;
+	path = malloc(req->path_len + 1);
+	if (!path)
+		return NULL;
+	/* From the leaf up: filled from the end. */
+	to = path + req->path_len;
+	*to = '\0';
+	while (at < end) {
+		size_t n = strlen(at);
+
+		to -= n;
+		memcpy(to, at, n);
+		*--to = '/';
+		at += n + 1;
+	}
+	return path;
+}
+
+static bool ku_work_lost(void *arg)
+{
+	struct ku_work *w = arg;
+
+	ku_stop("copy-chunk");
+	return KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_COPYING;
+}
+
+static int ku_native(struct ku_work *w, const char *why)
+{
+	w->p->native_why = why;
+	return -EREMOTE; /* no errno of a copy: "the kernel's" */
+}
+
+/* Is name the inode asked for, and nobody else's? lsm/inode_getattr answers into the slot of the inode that it sees. */
+static int ku_holder_test(struct ku_work *w)
+{
+	for (unsigned int i = 0;; i++) {
+		uint32_t seq = __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE);
+		struct statx stx;
+
+		if (statx(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stx))
+			return -errno;
+		if (__atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE) == seq)
+			return ku_native(w, "its name leads to another file by now");
+		if (!w->slot->held.excess)
+			return 0;
+		if (i == KU_HOLDER_TRIES)
+			return ku_native(w, "it is held open, mapped, watched or mounted on");
+		usleep(KU_HOLDER_PAUSE_US << i);
+	}
+}
+
+static int ku_work_open(struct ku_work *w)
+{
+	struct ku_attached *at = w->p->at;
+	_cleanup_close_ int root = -1;
+	const char *path = w->p->path, *slash;
+	size_t prefix = strlen(at->u.prefix);
+	uint64_t ref;
+	int err;
+
+	/* The mount may show a part of the overlay only. */
+	if (strcmp(at->u.prefix, "/")) {
+		if (strncmp(path, at->u.prefix, prefix) || path[prefix] != '/')
+			return ku_native(w, "it is outside the mounted part");
+		path += prefix;
+	}
+	slash = strrchr(path, '/');
+	w->name = slash + 1;
+	w->dir = slash == path ? strdup(".") : strndup(path + 1, (size_t)(slash - path - 1));
+	if (!w->dir)
+		return -ENOMEM;
+	root = ku_union_root(&at->u);
+	if (root < 0)
+		return root;
+	w->dirfd = ku_openat2(root, w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
+	if (w->dirfd < 0)
+		return w->dirfd;
+	if (!w->p->own) {
+		err = ku_holder_test(w);
+		if (err)
+			return err;
+	}
+	w->src = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+	if (w->src < 0)
+		return w->src;
+	ref = ku_bpf_inode_ref(&w->s->bpf, w->src);
+	if (ref != KU_REF(w->p->slot, w->p->gen))
+		return ku_native(w, "its name leads to another file by now");
+	return 0;
+}
+
+static int ku_work_before_rename(void *arg)
+{
+	struct ku_work *w = arg;
+
+	ku_stop("before-rename");
+	return KU_WORD_STATE(ku_slot_word(w->slot)) == KU_S_COMMITTING ? 0 : -ECANCELED;
+}
+
+/* EBUSY is lsm/inode_rename's: held at this moment. */
+static bool ku_work_retry(void *arg, int err)
+{
+	struct ku_work *w = arg;
+
+	if (err != EBUSY || w->tries++ == KU_HOLDER_TRIES)
+		return false;
+	usleep(KU_HOLDER_PAUSE_US << (w->tries - 1));
+	return true;
+}
+
+static int ku_work_run(struct ku_work *w)
+{
+	struct ku_pending *p = w->p;
+	const struct ku_request *req = &w->s->bpf.requests[p->slot];
+	struct ku_copy_opts copy = { .cancelled = ku_work_lost, .arg = w };
+	struct ku_commit_opts commit = { .before_rename = ku_work_before_rename, .retry = ku_work_retry, .arg = w };
+	struct ku_temp temp = { .fd = -1 };
+	int err;
+
+	/* What ext4 keeps for root: by CAP_SYS_RESOURCE or the uid it is kept for, 0 unless changed. */
+	copy.may_use_reserve = req->who.cap_resource || req->who.fsuid == 0;
+
+	p->start_ns = ku_now_ns();
+	if (!p->path)
+		return ku_native(w, "its path is too long or too deep");
+	if (p->at->gone)
+		return ku_native(w, "the union is gone");
+	ku_stop("before-open");
+	err = ku_work_open(w);
+	if (err)
+		return err;
+	if (!ku_slot_move(w->slot, p->gen, KU_S_REQUESTED, KU_S_COPYING, 0))
+		return -ECANCELED;
+	ku_stop("copying");
+	err = ku_temp_open(w->dirfd, w->dir, p->at->intents, &temp);
+	if (!err)
+		err = ku_copy_data(w->src, temp.fd, &copy, &p->stats);
+	if (!err)
+		err = ku_copy_meta(w->src, temp.fd);
+	if (!err && !p->at->u.volatile_ && fsync(temp.fd))
+		err = -errno;
+	ku_closep(&w->src); /* our own hold on the file */
+	p->copied_ns = ku_now_ns();
+	if (!err) {
+		ku_stop("before-commit");
+		if (ku_slot_move(w->slot, p->gen, KU_S_COPYING, KU_S_COMMITTING, 0)) {
+			ku_stop("committing");
+			err = ku_temp_commit(&temp, w->name, &commit);
+			if (err == -EBUSY)
+				err = ku_native(w, "it is held open, mapped, watched or mounted on");
+		} else {
+			err = -ECANCELED;
+		}
+	}
+	ku_temp_drop(&temp);
+	return err;
+}
+
+/* Errors that the requester's own copy-up would have met; with all others the kernel shall try. */
+static bool ku_is_users(int err)
+{
+	return err == -ENOSPC || err == -EDQUOT || err == -EIO || err == -EFBIG;
+}
+
+/* The word's last change. If BPF made it LOST meanwhile, so it stays. */
+static int ku_work_finish(struct ku_work *w, int err)
+{
+	struct ku_pending *p = w->p;
+	enum ku_state to = err ? KU_S_FAILED : KU_S_DONE;
+	int told = ku_is_users(err) ? -err : 0;
+
+	for (;;) {
+		__u64 word = ku_slot_word(w->slot);
+		uint32_t state = KU_WORD_STATE(word);
+
+		if (!KU_STATE_PENDING(state))
+			return err ? -ECANCELED : 0;
+		/* A cancelled copy whose entry still pends cannot be: but nobody may wait for ever. */
+		if (ku_slot_move(w->slot, p->gen, state, to, told))
+			return err;
+	}
+}
+
+void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
+{
+	struct ku_work w = { .s = s, .p = p, .slot = &s->bpf.slots[p->slot], .dirfd = -1, .src = -1 };
+	int err;
+
+	if (!p->path)
+		p->path = ku_request_path(&s->bpf.requests[p->slot]);
+	err = ku_work_run(&w);
+	p->end_ns = ku_now_ns();
+	if (!p->copied_ns)
+		p->copied_ns = p->end_ns;
+	ku_closep(&w.src);
+	ku_closep(&w.dirfd); /* before anybody goes on: nothing of ours keeps the union busy */
+	if (err && err != -EREMOTE && err != -ECANCELED && !ku_is_users(err))
+		ku_info("%s%s: %s; left to the kernel", p->at->u.path, p->path, strerror(-err));
+	p->result = ku_work_finish(&w, err);
+	free(w.dir);
+}
