@@ -75,7 +75,34 @@ $(O)/gate_child_blob.o: user/gate_child/blob.S $(O)/gate_child
 	$(call msg,AS,$@)
 	$(Q)$(CC) -DBLOB='"$(O)/gate_child"' -c -o $@ $<
 
--include $(wildcard $(O)/*.d $(O)/user/*.d)
+-include $(wildcard $(O)/*.d $(O)/user/*.d $(O)/selftests/*.d $(O)/unit/*.d)
+
+# Tests: found, not listed.
+TEST_SRC := $(wildcard selftests/test_*.c)
+TEST_BIN := $(TEST_SRC:selftests/%.c=$(O)/selftests/%)
+FIXTURE_OBJ := $(patsubst selftests/%.c,$(O)/selftests/%.o,$(wildcard selftests/fx_*.c))
+UNIT_SRC := $(wildcard selftests/unit/test_*.c)
+UNIT_BIN := $(UNIT_SRC:selftests/unit/%.c=$(O)/unit/%)
+
+$(O)/selftests/%.o: selftests/%.c
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -Iselftests -MMD -MP -c -o $@ $<
+
+$(O)/selftests/test_%: $(O)/selftests/test_%.o $(FIXTURE_OBJ)
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
+
+$(O)/unit/%.o: selftests/unit/%.c | $(SKELS)
+	$(call msg,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -Iselftests -MMD -MP -c -o $@ $<
+
+$(O)/unit/test_%: $(O)/unit/test_%.o $(LIB_OBJ)
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
+
+tests: all $(TEST_BIN) $(UNIT_BIN)
 
 install: all
 	install -D -m 0755 $(O)/kunion $(DESTDIR)$(PREFIX)/sbin/kunion
@@ -86,4 +113,4 @@ uninstall:
 clean:
 	rm -rf $(O)
 
-.PHONY: all install uninstall clean
+.PHONY: all tests install uninstall clean

@@ -154,6 +154,22 @@ static inline bool ktap_wait(pid_t pid, unsigned int limit, int *ret_status)
 	}
 }
 
+/* Ends and reaps what a test left running, daemons in sessions of their own too: they hold our output, and the next test's mounts. */
+static inline void ktap_sweep(void)
+{
+	while (waitpid(-1, NULL, WNOHANG) >= 0) {
+		FILE *f = fopen("/proc/thread-self/children", "re");
+		int pid;
+
+		if (!f) /* no procfs: what is not in the test's group stays */
+			return;
+		while (fscanf(f, "%d", &pid) == 1)
+			kill(pid, SIGKILL);
+		fclose(f);
+		usleep(1000);
+	}
+}
+
 /* Runs one test; returns its exit code and fills in what there is to say about it. */
 static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int limit)
 {
@@ -172,6 +188,7 @@ static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int li
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		setpgid(0, 0);
 		sigprocmask(SIG_SETMASK, &old, NULL);
+		errno = 0;
 		t->fn();
 		exit(KTAP_EXIT_PASS); /* not _exit(): the leak checker reports at exit */
 	}
@@ -182,9 +199,10 @@ static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int li
 	}
 	setpgid(pid, pid); /* whoever of both is first: the group must be there before it is killed */
 	ended = ktap_wait(pid, limit, &status);
-	kill(-pid, SIGKILL); /* also what the test left running */
+	kill(-pid, SIGKILL);
 	if (!ended)
 		waitpid(pid, &status, 0);
+	ktap_sweep();
 	sigprocmask(SIG_SETMASK, &old, NULL);
 
 	if (!ended)
@@ -244,6 +262,7 @@ static inline int ktap_main(int argc, char **argv)
 		perror("mmap");
 		return KTAP_EXIT_FAIL;
 	}
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* for ktap_sweep() */
 	for (const struct ktap_test *t = ktap_tests; t; t = t->next)
 		count += ktap_selected(t, argc, argv);
 

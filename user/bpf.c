@@ -39,7 +39,7 @@ static const struct {
 	{ "ku_sb_delete", KU_TIER_OBSERVE, false },
 	{ "ku_inode_getattr", KU_TIER_OBSERVE, false },
 	{ "ku_register", KU_TIER_OBSERVE, false },
-	{ "ku_ovl_copy_up_one", KU_TIER_OBSERVE, true },
+	{ "ku_ovl_copy_up_one", KU_TIER_OBSERVE, true }, /* overlayfs's own function: it may be inlined or renamed */
 	{ "ku_inode_unlink", KU_TIER_WAIT_OPEN, false },
 	{ "ku_inode_rename", KU_TIER_WAIT_OPEN, false },
 	{ "ku_file_open", KU_TIER_WAIT_OPEN, false },
@@ -64,7 +64,7 @@ static const char *ku_bpf_missing(const struct btf *btf, enum ku_tier tier)
 	return NULL;
 }
 
-static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier, uint64_t max_wait_ns)
+static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier, bool optional, uint64_t max_wait_ns)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kunion");
 	struct ku_config *cfg;
@@ -90,7 +90,7 @@ static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier
 
 		if (!p)
 			return -ENOENT;
-		bpf_program__set_autoload(p, tier >= ku_progs[i].from);
+		bpf_program__set_autoload(p, tier >= ku_progs[i].from && (optional || !ku_progs[i].optional));
 	}
 	err = bpf_object__load(b->obj);
 	if (err) {
@@ -149,18 +149,18 @@ int ku_bpf_load(struct ku_bpf *b, enum ku_tier max, uint64_t max_wait_ns, int (*
 		const char *missing = ku_bpf_missing(btf, tier);
 
 		if (missing) {
-			if (!b->why[0])
-				snprintf(b->why, sizeof(b->why), "%s", missing);
+			snprintf(b->why, sizeof(b->why), "%s", missing);
 			continue;
 		}
-		err = ku_bpf_try(b, btf, tier, max_wait_ns);
+		err = ku_bpf_try(b, btf, tier, true, max_wait_ns);
+		if (err)
+			err = ku_bpf_try(b, btf, tier, false, max_wait_ns);
 		if (!err) {
 			b->tier = tier;
 			err = ku_bpf_setup(b, on_record, arg);
 			break;
 		}
-		if (!b->why[0])
-			snprintf(b->why, sizeof(b->why), "loading BPF for tier %s: %s", ku_tier_name(tier), strerror(-err));
+		snprintf(b->why, sizeof(b->why), "loading BPF for tier %s: %s", ku_tier_name(tier), strerror(-err));
 	}
 	btf__free(btf);
 	return err;
@@ -184,6 +184,7 @@ int ku_bpf_attach(struct ku_bpf *b)
 			return err;
 		}
 		b->links[b->nlinks++] = link;
+		b->sees_native |= ku_progs[i].optional;
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@ struct ku_bpf {
 	enum ku_tier tier;
 	struct bpf_link *links[16];
 	unsigned int nlinks;
+	bool sees_native; /* the end of a native copy-up is reported */
 	struct ring_buffer *ring;
 	/* memory-mapped; all three are changed from both sides */
 	struct ku_slot *slots;

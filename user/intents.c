@@ -22,28 +22,28 @@
 
 #define KU_STATE_DIR "/var/lib/kunion"
 #define KU_DIR_MAX 4096
-#define KU_SLOTS_MAX 65536u
+#define KU_INTENTS_MAX 65536u
 
 /* The file: one block of text that says for people whose it is, then the slots. */
-struct ku_slot {
+struct ku_intent {
 	char magic[8]; /* all zero: void */
 	uint64_t sum;  /* over name and dir: a write that a power cut tore is void */
 	char name[KU_TEMP_NAME_MAX];
 	char dir[KU_DIR_MAX]; /* only as far as its NUL is written */
 };
 
-#define KU_SLOT_HEAD offsetof(struct ku_slot, dir)
-#define KU_SLOT_SIZE 4608
-_Static_assert(sizeof(struct ku_slot) <= KU_SLOT_SIZE, "a slot must fit its place");
+#define KU_INTENT_HEAD offsetof(struct ku_intent, dir)
+#define KU_INTENT_SIZE 4608
+_Static_assert(sizeof(struct ku_intent) <= KU_INTENT_SIZE, "a slot must fit its place");
 
-static const char ku_slot_magic[8] = { 'k', 'u', 'n', 'i', 'o', 'n', '1', '\n' };
+static const char ku_intent_magic[8] = { 'k', 'u', 'n', 'i', 'o', 'n', '1', '\n' };
 
 struct ku_intents {
 	pthread_mutex_t lock; /* mine[] */
 	int dirfd, fd;
 	bool durable;
 	char file[40];
-	bool mine[KU_SLOTS_MAX];
+	bool mine[KU_INTENTS_MAX];
 };
 
 static uint64_t ku_fnv(uint64_t h, const char *s)
@@ -56,14 +56,14 @@ static uint64_t ku_fnv(uint64_t h, const char *s)
 
 #define KU_FNV_START 0xcbf29ce484222325ull
 
-static uint64_t ku_slot_sum(const struct ku_slot *s)
+static uint64_t ku_intent_sum(const struct ku_intent *s)
 {
 	return ku_fnv(ku_fnv(KU_FNV_START, s->name), s->dir);
 }
 
-static off_t ku_slot_at(unsigned int i)
+static off_t ku_intent_at(unsigned int i)
 {
-	return (off_t)(i + 1) * KU_SLOT_SIZE;
+	return (off_t)(i + 1) * KU_INTENT_SIZE;
 }
 
 bool ku_is_temp_name(const char *name)
@@ -88,53 +88,53 @@ static int ku_temp_name(char name[static KU_TEMP_NAME_MAX])
 }
 
 /* type: F_WRLCK or F_UNLCK. */
-static int ku_slot_lock(const struct ku_intents *in, unsigned int i, short type)
+static int ku_intent_lock(const struct ku_intents *in, unsigned int i, short type)
 {
-	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = ku_slot_at(i), .l_len = KU_SLOT_SIZE };
+	struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = ku_intent_at(i), .l_len = KU_INTENT_SIZE };
 
 	return fcntl(in->fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
 }
 
 /* 1: a valid entry, 0: a free slot, 2: the end of the file, -errno. */
-static int ku_slot_read(const struct ku_intents *in, unsigned int i, struct ku_slot *s)
+static int ku_intent_read(const struct ku_intents *in, unsigned int i, struct ku_intent *s)
 {
 	ssize_t n;
 
 	memset(s, 0, sizeof(*s));
-	n = pread(in->fd, s, sizeof(*s), ku_slot_at(i));
+	n = pread(in->fd, s, sizeof(*s), ku_intent_at(i));
 	if (n < 0)
 		return -errno;
 	if (n == 0)
 		return 2;
 	/* It goes into system calls: nothing but what ku_intents_begin() can have written. */
-	return !memcmp(s->magic, ku_slot_magic, sizeof(s->magic)) && memchr(s->name, 0, sizeof(s->name)) &&
-	       memchr(s->dir, 0, sizeof(s->dir)) && s->sum == ku_slot_sum(s) && ku_is_temp_name(s->name);
+	return !memcmp(s->magic, ku_intent_magic, sizeof(s->magic)) && memchr(s->name, 0, sizeof(s->name)) &&
+	       memchr(s->dir, 0, sizeof(s->dir)) && s->sum == ku_intent_sum(s) && ku_is_temp_name(s->name);
 }
 
-static void ku_slot_void(const struct ku_intents *in, unsigned int i)
+static void ku_intent_void(const struct ku_intents *in, unsigned int i)
 {
-	static const char none[sizeof(ku_slot_magic)];
+	static const char none[sizeof(ku_intent_magic)];
 
 	/* If it fails, the entry names a file that does not exist: harmless. */
-	(void)!pwrite(in->fd, none, sizeof(none), ku_slot_at(i));
+	(void)!pwrite(in->fd, none, sizeof(none), ku_intent_at(i));
 }
 
-static void ku_slot_release(struct ku_intents *in, unsigned int i)
+static void ku_intent_release(struct ku_intents *in, unsigned int i)
 {
 	pthread_mutex_lock(&in->lock);
-	ku_slot_lock(in, i, F_UNLCK);
+	ku_intent_lock(in, i, F_UNLCK);
 	in->mine[i] = false;
 	pthread_mutex_unlock(&in->lock);
 }
 
 /* Takes slot i for this thread: 0, or -EAGAIN when another thread or process has it, or -errno. */
-static int ku_slot_take(struct ku_intents *in, unsigned int i)
+static int ku_intent_take(struct ku_intents *in, unsigned int i)
 {
 	int r = -EAGAIN;
 
 	pthread_mutex_lock(&in->lock);
 	if (!in->mine[i]) {
-		r = ku_slot_lock(in, i, F_WRLCK);
+		r = ku_intent_lock(in, i, F_WRLCK);
 		if (r == -EACCES)
 			r = -EAGAIN;
 		in->mine[i] = !r;
@@ -185,7 +185,7 @@ static int ku_record_open(int dirfd, const char *file, int *ret_fd)
 /* The text block. What it says is never read back. */
 static int ku_record_head(const struct ku_intents *in, const char *key)
 {
-	char head[KU_SLOT_SIZE] = "";
+	char head[KU_INTENT_SIZE] = "";
 
 	snprintf(head, sizeof(head), "kunion intents 1, for %s\n", key);
 	if (pwrite(in->fd, head, strlen(head), 0) < 0)
@@ -220,10 +220,10 @@ int ku_intents_open(const char *key, bool durable, struct ku_intents **ret)
 
 static bool ku_record_empty(const struct ku_intents *in)
 {
-	struct ku_slot s;
+	struct ku_intent s;
 
-	for (unsigned int i = 0; i < KU_SLOTS_MAX; i++) {
-		int r = ku_slot_read(in, i, &s);
+	for (unsigned int i = 0; i < KU_INTENTS_MAX; i++) {
+		int r = ku_intent_read(in, i, &s);
 
 		if (r == 2)
 			break;
@@ -246,23 +246,23 @@ void ku_intents_close(struct ku_intents *in)
 }
 
 /* A slot without an entry that nobody uses, taken. */
-static int ku_slot_find(struct ku_intents *in, unsigned int *ret_i)
+static int ku_intent_find(struct ku_intents *in, unsigned int *ret_i)
 {
-	struct ku_slot s;
+	struct ku_intent s;
 
-	for (unsigned int i = 0; i < KU_SLOTS_MAX; i++) {
-		int r = ku_slot_take(in, i);
+	for (unsigned int i = 0; i < KU_INTENTS_MAX; i++) {
+		int r = ku_intent_take(in, i);
 
 		if (r == -EAGAIN)
 			continue;
 		if (r < 0)
 			return r;
-		r = ku_slot_read(in, i, &s);
+		r = ku_intent_read(in, i, &s);
 		if (r == 0 || r == 2) {
 			*ret_i = i;
 			return 0;
 		}
-		ku_slot_release(in, i);
+		ku_intent_release(in, i);
 		if (r < 0)
 			return r;
 	}
@@ -271,25 +271,29 @@ static int ku_slot_find(struct ku_intents *in, unsigned int *ret_i)
 
 int ku_intents_begin(struct ku_intents *in, const char *dir, char name[static KU_TEMP_NAME_MAX], unsigned int *ret_id)
 {
-	size_t len = strlen(dir), size = KU_SLOT_HEAD + len + 1;
-	struct ku_slot s = { 0 };
+	struct ku_intent s = { 0 };
+	size_t len, size;
 	unsigned int i;
 	ssize_t n;
 	int r;
 
+	if (!strcmp(dir, "."))
+		dir = "";
+	len = strlen(dir);
+	size = KU_INTENT_HEAD + len + 1;
 	if (len >= sizeof(s.dir))
 		return -ENAMETOOLONG;
 	r = ku_temp_name(s.name);
 	if (r < 0)
 		return r;
-	memcpy(s.magic, ku_slot_magic, sizeof(s.magic));
+	memcpy(s.magic, ku_intent_magic, sizeof(s.magic));
 	memcpy(s.dir, dir, len + 1);
-	s.sum = ku_slot_sum(&s);
+	s.sum = ku_intent_sum(&s);
 
-	r = ku_slot_find(in, &i);
+	r = ku_intent_find(in, &i);
 	if (r < 0)
 		return r;
-	n = pwrite(in->fd, &s, size, ku_slot_at(i));
+	n = pwrite(in->fd, &s, size, ku_intent_at(i));
 	if (n != (ssize_t)size)
 		r = n < 0 ? -errno : -ENOSPC;
 	else if (in->durable && fdatasync(in->fd) < 0)
@@ -305,12 +309,12 @@ int ku_intents_begin(struct ku_intents *in, const char *dir, char name[static KU
 
 void ku_intents_done(struct ku_intents *in, unsigned int id)
 {
-	ku_slot_void(in, id);
-	ku_slot_release(in, id);
+	ku_intent_void(in, id);
+	ku_intent_release(in, id);
 }
 
 /* Removes what the entry names. 1: it was there (*ret_err: 0 or why it still is), 0: it is not there, -errno: cannot tell. */
-static int ku_slot_remove(const struct ku_slot *s, int root, bool dry_run, int *ret_err)
+static int ku_intent_remove(const struct ku_intent *s, int root, bool dry_run, int *ret_err)
 {
 	_cleanup_close_ int dir = -1;
 	struct stat st;
@@ -339,30 +343,30 @@ int ku_intents_recover(struct ku_intents *in, int root, bool dry_run, void (*fou
 {
 	char path[KU_DIR_MAX + KU_TEMP_NAME_MAX];
 	int count = 0, failed = 0;
-	struct ku_slot s;
+	struct ku_intent s;
 
-	for (unsigned int i = 0; i < KU_SLOTS_MAX; i++) {
+	for (unsigned int i = 0; i < KU_INTENTS_MAX; i++) {
 		int r, err = 0, gone;
 
-		r = ku_slot_take(in, i);
+		r = ku_intent_take(in, i);
 		if (r == -EAGAIN)
 			continue;
 		if (r < 0)
 			return r;
-		r = ku_slot_read(in, i, &s);
+		r = ku_intent_read(in, i, &s);
 		if (r != 1) {
-			ku_slot_release(in, i);
+			ku_intent_release(in, i);
 			if (r < 0)
 				return r;
 			if (r == 2)
 				break;
 			continue;
 		}
-		r = ku_slot_remove(&s, root, dry_run, &err);
+		r = ku_intent_remove(&s, root, dry_run, &err);
 		gone = r == 0 || (r == 1 && !err);
 		if (gone && !dry_run)
-			ku_slot_void(in, i);
-		ku_slot_release(in, i);
+			ku_intent_void(in, i);
+		ku_intent_release(in, i);
 
 		if (r < 0) {
 			failed = r;

@@ -33,8 +33,8 @@ void ku_intents_close(struct ku_intents *in);
 
 /*
  * Makes up an unused temporary name and records that it may come to exist in directory dir (path below the union's root,
- * no leading slash, bytes). Thread-safe. Returns 0 and a handle for ku_intents_done(), or -errno (-ENAMETOOLONG: dir has more
- * than 4 KiB).
+ * no leading slash, "" or "." for the root itself, bytes). Thread-safe. Returns 0 and a handle for ku_intents_done(), or -errno
+ * (-ENAMETOOLONG: dir has more than 4 KiB).
  */
 int ku_intents_begin(struct ku_intents *in, const char *dir, char name[static KU_TEMP_NAME_MAX], unsigned int *ret_id);
 

@@ -78,6 +78,47 @@ static void ku_queue(struct ku_session *s, struct ku_pending *p)
 	pthread_mutex_unlock(&s->lock);
 }
 
+int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void *cookie)
+{
+	struct ku_request *req;
+	struct ku_pending *p;
+	struct ku_slot *slot;
+	uint32_t idx, gen;
+	char *copy;
+
+	copy = strdup(path);
+	if (!copy)
+		return -ENOMEM;
+	if (ku_bpf_slot_take(&s->bpf, &idx)) {
+		free(copy);
+		return -EAGAIN;
+	}
+	slot = &s->bpf.slots[idx];
+	req = &s->bpf.requests[idx];
+	gen = KU_WORD_GEN(ku_slot_word(slot));
+	memset(req, 0, sizeof(*req));
+	req->ts_ns = ku_now_ns();
+	req->union_id = id;
+	req->op = KU_OP_OPEN;
+	req->who.pid = req->who.tid = (uint32_t)getpid();
+	req->who.cap_resource = 1;
+	snprintf(req->who.comm, sizeof(req->who.comm), "kunion");
+	/* The word last: from then on the slot is live. */
+	memset(&slot->parked, 0, sizeof(*slot) - offsetof(struct ku_slot, parked));
+	__atomic_store_n(&slot->word, KU_WORD(gen, 0, KU_S_REQUESTED), __ATOMIC_SEQ_CST);
+
+	p = &s->pending[idx];
+	memset(p, 0, sizeof(*p));
+	p->used = p->own = true;
+	p->slot = idx;
+	p->gen = gen;
+	p->at = &s->unions[id];
+	p->path = copy;
+	p->cookie = cookie;
+	ku_queue(s, p);
+	return 0;
+}
+
 /* records */
 
 static void ku_on_request(struct ku_session *s, const struct ku_record_slot *r)
@@ -186,6 +227,7 @@ static bool ku_gate_asked(void *arg, uint32_t tid, uint64_t *ret_ref)
 	struct ku_waiter *w;
 	__u64 word;
 
+	s->totals.asked++;
 	if (!ref || KU_REF_SLOT(ref) >= KU_SLOTS)
 		return false;
 	word = ku_slot_word(&s->bpf.slots[KU_REF_SLOT(ref)]);
@@ -246,6 +288,8 @@ static void ku_take_done(struct ku_session *s)
 static void ku_recycle(struct ku_session *s, struct ku_pending *p)
 {
 	ku_report_copy(s, p);
+	if (p->own && s->opts.own_done)
+		s->opts.own_done(s->opts.own_arg, p->cookie, p->own_result, p->own_by_kernel);
 	while (p->waiters) {
 		struct ku_waiter *w = p->waiters;
 

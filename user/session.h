@@ -27,6 +27,12 @@ struct ku_session_opts {
 	uint64_t max_wait_ns;
 	const char *events;  /* file, "-", NULL for none */
 	bool summary;	     /* a line on stderr at the end */
+	/*
+	 * A copy of ku_session_submit() is over: result 0 (also when it was upper already), or -errno. by_kernel: the holder test or
+	 * something else left it to the kernel.
+	 */
+	void (*own_done)(void *arg, void *cookie, int result, bool by_kernel);
+	void *own_arg;
 };
 
 /* An attached union. */
@@ -57,15 +63,18 @@ struct ku_pending {
 	struct ku_pending *next; /* in the queue, then in the list of the finished */
 	/* the worker's until finished */
 	char *path; /* "/in/the/union" */
-	bool own;   /* asked for by kunion itself (copy-up): nobody waits behind the request */
+	bool own;   /* asked for by ku_session_submit() */
+	void *cookie;
 	uint64_t start_ns, copied_ns, end_ns;
 	struct ku_copy_stats stats;
 	const char *native_why; /* why the kernel was left to do it */
-	int result;		/* 0, or -errno; -ECANCELED: lost */
+	int result;		/* 0, or -errno; -ECANCELED: lost; -EREMOTE: left to the kernel */
+	int own_result;		/* the same after the kernel has had its turn */
+	bool own_by_kernel;
 };
 
 struct ku_totals {
-	uint64_t copies, bytes, lost, native, failed, kernel, waits, timeouts;
+	uint64_t copies, bytes, lost, native, failed, kernel, waits, timeouts, asked;
 };
 
 struct ku_session {
@@ -103,6 +112,12 @@ void ku_session_end(struct ku_session *s);
 int ku_session_fd(const struct ku_session *s);
 /* Handles what is there. Returns milliseconds after which it wants to be called again at the latest (-1: no matter), or -errno. */
 int ku_session_turn(struct ku_session *s);
+
+/*
+ * Copies path ("/in/the/union") of the union with this id up although nobody asked; opts.own_done tells its end. cookie names it there.
+ * Returns 0, -EAGAIN when there is no room now (try again after a turn), or -ENOMEM.
+ */
+int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void *cookie);
 
 /* The union that id (of a record) names, NULL if it is gone. */
 struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id);

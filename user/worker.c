@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "commit.h"
+#include "copyup.h"
 #include "log.h"
 #include "meta.h"
 #include "session.h"
@@ -87,6 +88,16 @@ static int ku_holder_test(struct ku_work *w)
 	}
 }
 
+/* Nobody's operation made this entry: it is given to the inode from here. */
+static int ku_work_claim(struct ku_work *w)
+{
+	_cleanup_close_ int fd = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+
+	if (fd < 0)
+		return fd;
+	return ku_bpf_inode_claim(&w->s->bpf, fd, KU_REF(w->p->slot, w->p->gen)) ? ku_native(w, "it has a pending copy already") : 0;
+}
+
 static int ku_work_open(struct ku_work *w)
 {
 	struct ku_attached *at = w->p->at;
@@ -96,8 +107,8 @@ static int ku_work_open(struct ku_work *w)
 	uint64_t ref;
 	int err;
 
-	/* The mount may show a part of the overlay only. */
-	if (strcmp(at->u.prefix, "/")) {
+	/* The mount may show a part of the overlay only; BPF's paths begin at the overlay's root. */
+	if (!w->p->own && strcmp(at->u.prefix, "/")) {
 		if (strncmp(path, at->u.prefix, prefix) || path[prefix] != '/')
 			return ku_native(w, "it is outside the mounted part");
 		path += prefix;
@@ -113,11 +124,14 @@ static int ku_work_open(struct ku_work *w)
 	w->dirfd = ku_openat2(root, w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
 	if (w->dirfd < 0)
 		return w->dirfd;
-	if (!w->p->own) {
-		err = ku_holder_test(w);
+	if (w->p->own) {
+		err = ku_work_claim(w);
 		if (err)
 			return err;
 	}
+	err = ku_holder_test(w);
+	if (err)
+		return err;
 	w->src = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
 	if (w->src < 0)
 		return w->src;
@@ -219,6 +233,20 @@ static int ku_work_finish(struct ku_work *w, int err)
 	}
 }
 
+/* What kunion did not copy the kernel does; that takes its time, so it is done here and not in the loop. */
+static void ku_own_finish(struct ku_pending *p, const struct ku_slot *slot)
+{
+	bool upper = p->result == -EREMOTE && slot->held.excess & KU_HELD_UPPER;
+
+	p->own_result = p->result;
+	if (upper)
+		p->own_result = 0;
+	if (upper || !p->result || ku_is_users(p->result))
+		return;
+	p->own_by_kernel = true;
+	p->own_result = ku_cu_kernel(&p->at->u, p->path);
+}
+
 void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 {
 	struct ku_work w = { .s = s, .p = p, .slot = &s->bpf.slots[p->slot], .dirfd = -1, .src = -1 };
@@ -236,4 +264,6 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 		ku_info("%s%s: %s; left to the kernel", p->at->u.path, p->path, strerror(-err));
 	p->result = ku_work_finish(&w, err);
 	free(w.dir);
+	if (p->own)
+		ku_own_finish(p, w.slot);
 }

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* kunion's event lines in words, for bench_stall. */
+#ifndef STALL_EVENTS_H
+#define STALL_EVENTS_H
+
+#include <json-c/json.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STALL_EVENTS_MAX 256
+
+struct stall_event {
+	double at; /* seconds of the minute: an experiment is short */
+	struct json_object *o;
+};
+
+static inline const char *stall_str(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_string(v) : "";
+}
+
+static inline int64_t stall_int(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, key, &v) ? json_object_get_int64(v) : 0;
+}
+
+static inline void stall_print_us(int64_t us)
+{
+	if (us >= 1000000)
+		printf("%.2f s", (double)us / 1e6);
+	else
+		printf("%.2f ms", (double)us / 1e3);
+}
+
+static inline int stall_by_time(const void *a, const void *b)
+{
+	return strcmp(stall_str(((const struct stall_event *)a)->o, "ts"), stall_str(((const struct stall_event *)b)->o, "ts"));
+}
+
+static inline void stall_print_copyup(struct json_object *o)
+{
+	const char *result = stall_str(o, "result");
+	int64_t bytes = stall_int(o, "bytes"), waiters = stall_int(o, "waiters");
+
+	printf("%s (%s) needs a copy of %s: ", stall_str(o, "comm"), stall_str(o, "op"), stall_str(o, "path"));
+	if (!strcmp(result, "ok"))
+		printf("%s copied %.1f MiB in ", stall_str(o, "engine"), (double)bytes / (1 << 20));
+	else if (!strcmp(result, "lost"))
+		printf("given up, the file is gone, after ");
+	else if (!strcmp(result, "native"))
+		printf("left to the kernel after ");
+	else
+		printf("%s after ", result);
+	stall_print_us(stall_int(o, "copy_us") + stall_int(o, "queued_us"));
+	if (stall_int(o, "commit_us")) {
+		printf(", commit ");
+		stall_print_us(stall_int(o, "commit_us"));
+	}
+	if (waiters)
+		printf(", %lld more waited", (long long)waiters);
+}
+
+static inline void stall_print_wait(struct json_object *o)
+{
+	printf("%s (%s) waited ", stall_str(o, "comm"), stall_str(o, "op"));
+	stall_print_us(stall_int(o, "wait_us"));
+	printf(" for the %s of %s asked for by pid %lld: %s", stall_str(o, "on"), stall_str(o, "path"),
+	       (long long)stall_int(o, "holder_pid"), stall_str(o, "result"));
+}
+
+static inline void stall_print_events(const char *file)
+{
+	struct stall_event events[STALL_EVENTS_MAX];
+	size_t n = 0, size = 0;
+	char *line = NULL;
+	FILE *f = fopen(file, "re");
+
+	while (f && n < STALL_EVENTS_MAX && getline(&line, &size, f) > 0) {
+		struct json_object *o = json_tokener_parse(line);
+
+		if (o)
+			events[n++] = (struct stall_event){ .o = o };
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	if (!n)
+		printf("  nothing\n");
+	qsort(events, n, sizeof(*events), stall_by_time);
+	for (size_t i = 0; i < n; i++) {
+		const char *ts = strchr(stall_str(events[i].o, "ts"), 'T'), *what = stall_str(events[i].o, "event");
+
+		printf("  %.15s  ", ts ? ts + 1 : "");
+		if (!strcmp(what, "copyup"))
+			stall_print_copyup(events[i].o);
+		else if (!strcmp(what, "wait"))
+			stall_print_wait(events[i].o);
+		else
+			printf("%s", json_object_to_json_string_ext(events[i].o, JSON_C_TO_STRING_PLAIN));
+		printf("\n");
+		json_object_put(events[i].o);
+	}
+}
+
+#endif
