@@ -104,6 +104,13 @@ $(O)/unit/test_%: $(O)/unit/test_%.o $(LIB_OBJ)
 
 tests: all $(TEST_BIN) $(UNIT_BIN)
 
+deps:
+	$(Q)scripts/deps
+
+# What these two need is installed first: they are the README's, for a fresh machine. A new make then finds it.
+check demo: deps
+	$(Q)O=$(O) scripts/$@
+
 install: all
 	install -D -m 0755 $(O)/kunion $(DESTDIR)$(PREFIX)/sbin/kunion
 
@@ -113,4 +120,4 @@ uninstall:
 clean:
 	rm -rf $(O)
 
-.PHONY: all tests install uninstall clean
+.PHONY: all tests deps check demo install uninstall clean

@@ -387,7 +387,8 @@ static struct result measure(enum what what, enum engine engine, const char *eve
 		die("%s: no result", out);
 	fclose(f);
 	if (r.op_err || r.create_err || (r.open_err && r.open_err != ENOENT))
-		die("%s: %s; create: %s; writer: %s", what_names[what], strerror(r.op_err), strerror(r.create_err), strerror(r.open_err));
+		die("with %s: %s: %s; create: %s; writer: %s", engine == KUNION ? "kunion" : "the kernel alone", what_names[what],
+		    strerror(r.op_err), strerror(r.create_err), strerror(r.open_err));
 	if (umount(merged))
 		die("umount %s: %s", merged, strerror(errno));
 	return r;

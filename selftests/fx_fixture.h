@@ -14,7 +14,7 @@
  *		fx_attach(&fx, NULL);			kunion run; skips the test where manage does not work
  *		fx_needs(&fx, FX_TIER_PARK);
  *		fx_stop_arm(&fx, "copying");
- *		fx_call_start(&op, &(struct fx_call){ FX_CHMOD, fx_path(&fx, "d/f"), .mode = 0600 });
+ *		fx_call_start(&op, FX_CALL(FX_CHMOD, fx_path(&fx, "d/f"), .mode = 0600));
  *		fx_stop_wait(&fx, "copying", FX_LONG);	kunion is there now
  *		KTAP_CHECK(!fx_op_done(&op));
  *		fx_stop_go(&fx, "copying");
@@ -199,6 +199,8 @@ struct fx_call {
 };
 
 extern const char *const fx_call_names[FX_CALL_KINDS];
+/* FX_CALL(FX_CHMOD, path, .mode = 0600) */
+#define FX_CALL(what, file, ...) (&(struct fx_call){ .kind = (what), .path = (file), ##__VA_ARGS__ })
 /* In this process. 0 or an errno. */
 int fx_call_now(const struct fx_call *c);
 /* c is copied. */

@@ -110,7 +110,8 @@ static int ku_cu_add(struct ku_cu *cu, struct ku_cu_set *set, const char *abs, u
 	const char *path = strcmp(set->u.path, "/") ? abs + strlen(set->u.path) : abs;
 	struct ku_cu_file *f;
 
-	if (ku_cu_is_upper(&set->u, path))
+	/* With metacopy an upper file may have its data below still. */
+	if (!set->u.metacopy && ku_cu_is_upper(&set->u, path))
 		return 0;
 	if (set->nfiles == set->room) {
 		size_t room = set->room ? set->room * 2 : 64;

@@ -78,7 +78,7 @@ static void ku_batch_drop(struct ku_batch_file *b)
 	free(b->dir);
 }
 
-/* Copies f into a temporary that the batch's flush and commit then share. */
+/* Copies f into a temporary that the batch's flush and commit then share. 0, -errno, or -EREMOTE: one for the kernel. */
 static int ku_batch_copy(struct ku_batch *batch, struct ku_cu_file *f)
 {
 	struct ku_batch_file *b = &batch->files[batch->n];
@@ -109,6 +109,11 @@ static int ku_batch_copy(struct ku_batch *batch, struct ku_cu_file *f)
 	}
 	if (fstat(src, &st)) {
 		err = -errno;
+		goto fail;
+	}
+	/* index=on keeps hard links together, metacopy=on may have the file's inode up already: the kernel knows how. */
+	if (st.st_nlink != 1 || batch->set->u.metacopy) {
+		err = -EREMOTE;
 		goto fail;
 	}
 	b->ino = st.st_ino;
@@ -183,7 +188,9 @@ int ku_cu_exclusive(struct ku_cu_set *set, struct ku_cu_progress *pr, char err[s
 		if (batch.n == KU_BATCH_FILES || batch.bytes >= KU_BATCH_BYTES)
 			ku_batch_flush(&batch);
 		r = ku_batch_copy(&batch, &set->files[i]);
-		if (r)
+		if (r == -EREMOTE)
+			ku_cu_done(pr, set, &set->files[i], true, ku_cu_kernel(&set->u, set->files[i].path));
+		else if (r)
 			ku_cu_done(pr, set, &set->files[i], false, r);
 	}
 	ku_batch_flush(&batch);

@@ -33,14 +33,23 @@ void ku_stop(const char *name)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	char stop[KU_STOP_NAME_MAX], hit[KU_STOP_NAME_MAX];
+	struct stat st;
 	int fd;
 
 	if (ku_stop_dir < 0)
 		return;
 	snprintf(stop, sizeof(stop), "%s.stop", name);
 	snprintf(hit, sizeof(hit), "%s.hit", name);
-	if (faccessat(ku_stop_dir, stop, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(ku_stop_dir, stop, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
+	if (st.st_size > 0) {
+		fd = openat(ku_stop_dir, stop, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0 && ftruncate(fd, st.st_size - 1) == 0) {
+			ku_closep(&fd);
+			return;
+		}
+		ku_closep(&fd);
+	}
 
 	fd = openat(ku_stop_dir, hit, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	ku_closep(&fd);

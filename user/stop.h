@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Named stop points, for tests that force an interleaving. Armed only by $KUNION_STOP_DIR (root only): a thread that comes to
- * point NAME while DIR/NAME.stop exists makes DIR/NAME.hit and goes on once DIR/NAME.stop is removed.
+ * point NAME while DIR/NAME.stop exists makes DIR/NAME.hit and goes on once DIR/NAME.stop is removed. A size of N bytes lets N
+ * arrivals pass first.
  */
 #ifndef KU_STOP_H
 #define KU_STOP_H

@@ -104,6 +104,7 @@ static int ku_work_open(struct ku_work *w)
 	_cleanup_close_ int root = -1;
 	const char *path = w->p->path, *slash;
 	size_t prefix = strlen(at->u.prefix);
+	struct stat st;
 	uint64_t ref;
 	int err;
 
@@ -135,6 +136,10 @@ static int ku_work_open(struct ku_work *w)
 	w->src = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
 	if (w->src < 0)
 		return w->src;
+	if (fstat(w->src, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return ku_native(w, "it has other hard links");
 	ref = ku_bpf_inode_ref(&w->s->bpf, w->src);
 	if (ref != KU_REF(w->p->slot, w->p->gen))
 		return ku_native(w, "its name leads to another file by now");
@@ -177,6 +182,8 @@ static int ku_work_run(struct ku_work *w)
 		return ku_native(w, "its path is too long or too deep");
 	if (p->at->gone)
 		return ku_native(w, "the union is gone");
+	if (p->at->u.metacopy)
+		return ku_native(w, "the mount has metacopy=on");
 	ku_stop("before-open");
 	err = ku_work_open(w);
 	if (err)
