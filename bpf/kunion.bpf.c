@@ -171,7 +171,9 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 	__sync_fetch_and_add(&slot->openers, 1);
 	if (write)
 		__sync_fetch_and_add(&slot->write_openers, 1);
+	__sync_fetch_and_add(&slot->asleep, 1);
 	slept = ku_gate_sleep();
+	__sync_fetch_and_sub(&slot->asleep, 1);
 	if (write)
 		__sync_fetch_and_sub(&slot->write_openers, 1);
 	__sync_fetch_and_sub(&slot->openers, 1);

@@ -74,7 +74,8 @@ struct ku_slot {
 	__u32 requester_tid;
 	__u32 copier_tid;    /* the worker, as BPF sees it; set by lsm/inode_getattr of that worker */
 	struct ku_holders held;
-	__u32 pad[2];
+	__u32 asleep;	     /* of the parked, those that let go of everything: in the callback, or in file_open */
+	__u32 pad;
 };
 
 enum ku_op {

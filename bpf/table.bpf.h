@@ -209,6 +209,7 @@ static __always_inline __u64 ku_request(struct ku_union_cfg *u, struct inode *in
 	slot->write_openers = 0;
 	slot->requester_tid = req->who.tid;
 	slot->copier_tid = 0;
+	slot->asleep = 0;
 	__sync_lock_test_and_set(&slot->word, KU_WORD(gen, 0, KU_S_REQUESTED));
 
 	/* In file_open no lock is held: the second of two openers finds the first one's entry. */

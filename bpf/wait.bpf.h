@@ -185,8 +185,10 @@ static int ku_parked(struct bpf_map *map, void *key, void *value)
 	if (!slot)
 		return 0;
 	w = ku_word(slot);
-	if (KU_WORD_GEN(w) == KU_REF_GEN(rec->ref) && KU_STATE_PENDING(KU_WORD_STATE(w)))
+	__sync_fetch_and_add(&slot->asleep, 1);
+	if (KU_WORD_GEN(w) == KU_REF_GEN(rec->ref) && KU_STATE_PENDING(KU_WORD_STATE(w)) && !(task->flags & PF_EXITING))
 		slept = ku_gate_sleep();
+	__sync_fetch_and_sub(&slot->asleep, 1);
 	ku_settle(rec, slot, slept);
 	ku_unjoin(slot);
 	return 0;

@@ -165,7 +165,7 @@ const char *fx_lpath(const struct fx *fx, const char *name)
 	return fx_join(fx->lower, name);
 }
 
-void fx_lower(struct fx *fx, const char *name, off_t size, mode_t mode)
+void fx_lower_as(struct fx *fx, const char *name, uint32_t id, off_t size, mode_t mode)
 {
 	/* A time of its own: a copy that does not keep it shows. */
 	const struct timespec old[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1234567890, .tv_nsec = 123456789 } };
@@ -183,9 +183,14 @@ void fx_lower(struct fx *fx, const char *name, off_t size, mode_t mode)
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	FX_REQUIRE(fd >= 0, "%s", path);
 	for (off_t at = 0; at < size; at += FX_BLOCK)
-		FX_REQUIRE(fx_put_block(fd, fx_id(name), (uint64_t)(at / FX_BLOCK)) == 0, "%s", path);
+		FX_REQUIRE(fx_put_block(fd, id, (uint64_t)(at / FX_BLOCK)) == 0, "%s", path);
 	FX_REQUIRE(fchmod(fd, mode) == 0 && futimens(fd, old) == 0, "%s", path);
 	close(fd);
+}
+
+void fx_lower(struct fx *fx, const char *name, off_t size, mode_t mode)
+{
+	fx_lower_as(fx, name, fx_id(name), size, mode);
 }
 
 void fx_mount(struct fx *fx)

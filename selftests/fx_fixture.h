@@ -71,6 +71,8 @@ struct fx {
 void fx_init(struct fx *fx, const struct fx_opts *opts);
 /* A lower file of stamped blocks (size is rounded up to whole ones), parents made; its stamp is fx_id(name). */
 void fx_lower(struct fx *fx, const char *name, off_t size, mode_t mode);
+/* The same with another stamp. */
+void fx_lower_as(struct fx *fx, const char *name, uint32_t id, off_t size, mode_t mode);
 void fx_mount(struct fx *fx);
 /* The union's unmounting must succeed at once. */
 void fx_umount(struct fx *fx);
@@ -206,6 +208,60 @@ int fx_call_now(const struct fx_call *c);
 /* c is copied. */
 void fx_call_start(struct fx_op *op, const struct fx_call *c);
 
+/* Races between two calls (fx_race.c): each in a directory of its own, compared with what the kernel alone makes of it. */
+
+/* Where a copy can be held up, in order. */
+struct fx_point {
+	const char *name, *stop;
+	unsigned int pass;  /* arrivals let by first */
+	bool commit;	    /* the commit has begun ... */
+	bool renamed;	    /* ... and the copy has the name */
+	off_t size;	    /* of a file that comes to this point */
+};
+
+extern const struct fx_point fx_points[];
+extern const unsigned int fx_npoints;
+
+void fx_point_arm(const struct fx *fx, const struct fx_point *p);
+void fx_point_wait(const struct fx *fx, const struct fx_point *p);
+void fx_point_go(const struct fx *fx, const struct fx_point *p);
+
+#define FX_NAMES_MAX 4
+/* Stamps of the race's files whatever their directory: "f", of a point's size, and "g", which is too small for kunion. */
+#define FX_F 0xf0f0f0f0u
+#define FX_G 0x60606060u
+#define FX_G_SIZE FX_KB(16)
+
+struct fx_race {
+	const char *name;
+	enum fx_tier needs;		 /* skipped below */
+	struct fx_call first, second;	 /* their paths are names in the race's directory; the first brings the copy about */
+	const char *names[FX_NAMES_MAX]; /* to look at in the end */
+	bool second_waits;		 /* until the copy is there, else it must not wait for it */
+};
+
+struct fx_ends {
+	int err[2];
+	struct fx_outcome at[FX_NAMES_MAX];
+};
+
+/* Lower files DIR/f and DIR/g. */
+void fx_race_files(struct fx *fx, const char *dir, off_t size);
+/* A call of the race with its names made paths. */
+struct fx_call fx_race_call(const struct fx *fx, const struct fx_call *c, const char *dir);
+void fx_race_look(const struct fx *fx, const struct fx_race *r, const char *dir, struct fx_ends *e);
+/* What the kernel alone makes of it, one call after the other; before fx_attach(). */
+void fx_race_order(const struct fx *fx, const struct fx_race *r, const char *dir, bool second_first, struct fx_ends *e);
+/* Is it what one of the two orders gives? Otherwise tells all three. */
+bool fx_race_allowed(const struct fx_race *r, const struct fx_ends *got, const struct fx_ends *ab, const struct fx_ends *ba);
+
+/*
+ * All races at all points, on a fresh union, each ending as one of the kernel's two orders. mid, if any, is called with the second
+ * call done (or waiting) and the copy still held up, end when all is over.
+ */
+typedef void fx_race_fn(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir);
+void fx_race_all(const struct fx_opts *opts, const struct fx_race *races, unsigned int n, fx_race_fn *mid, fx_race_fn *end);
+
 uint64_t fx_now_ns(void);
 void fx_sleep_ms(unsigned int ms);
 
@@ -227,6 +283,9 @@ extern int fx_here_line;
 #define FX_AT(call) (fx_here_file = __FILE__, fx_here_line = __LINE__, call)
 #define fx_init(...) FX_AT(fx_init(__VA_ARGS__))
 #define fx_lower(...) FX_AT(fx_lower(__VA_ARGS__))
+#define fx_race_all(...) FX_AT(fx_race_all(__VA_ARGS__))
+#define fx_race_files(...) FX_AT(fx_race_files(__VA_ARGS__))
+#define fx_point_wait(...) FX_AT(fx_point_wait(__VA_ARGS__))
 #define fx_mount(...) FX_AT(fx_mount(__VA_ARGS__))
 #define fx_umount(...) FX_AT(fx_umount(__VA_ARGS__))
 #define fx_end(...) FX_AT(fx_end(__VA_ARGS__))

@@ -63,8 +63,10 @@ void fx_op_start(struct fx_op *op, uid_t uid, long (*fn)(void *arg), void *arg)
 	if (op->pid == 0)
 		fx_op_child(op, uid, fn, arg);
 	while (!__atomic_load_n(&op->res->started, __ATOMIC_SEQ_CST)) {
-		if (waitpid(op->pid, NULL, WNOHANG) == op->pid)
-			FX_REQUIRE(op->res->started, "the call's child ended early");
+		siginfo_t si = { 0 };
+
+		waitid(P_PID, (id_t)op->pid, &si, WEXITED | WNOHANG | WNOWAIT);
+		FX_REQUIRE(!si.si_pid || op->res->started, "the call's child ended early");
 		usleep(200);
 	}
 }

@@ -211,15 +211,17 @@ static const char *fx_stop_file(const struct fx *fx, const char *name, const cha
 
 void fx_stop_arm_after(const struct fx *fx, const char *name, unsigned int pass)
 {
+	char new[FX_PATH_MAX * 2];
 	int fd;
 
 	if (fx->opts.kernel)
 		return;
 	unlink(fx_stop_file(fx, name, "hit"));
-	fd = open(fx_stop_file(fx, name, "new"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	FX_REQUIRE(fd >= 0 && ftruncate(fd, pass) == 0, "%s", fx_stop_file(fx, name, "new"));
+	snprintf(new, sizeof(new), "%s", fx_stop_file(fx, name, "new"));
+	fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	FX_REQUIRE(fd >= 0 && ftruncate(fd, pass) == 0, "%s", new);
 	close(fd);
-	FX_REQUIRE(rename(strdupa(fx_stop_file(fx, name, "new")), fx_stop_file(fx, name, "stop")) == 0, "%s", name);
+	FX_REQUIRE(rename(new, fx_stop_file(fx, name, "stop")) == 0, "%s", name);
 }
 
 void fx_stop_arm(const struct fx *fx, const char *name)

@@ -34,7 +34,7 @@ static void begin(struct fx *fx, struct fx_op *op, enum fx_call_kind kind, const
 static void one_copy(const struct fx *fx)
 {
 	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "engine", "kunion", "result", "ok", NULL));
-	KTAP_CHECK(fx_event_count(fx, "event", "copyup", NULL) == 1);
+	KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", "/d/f", NULL) == 1);
 }
 
 static void end_well(struct fx *fx, struct fx_op *op)
@@ -262,7 +262,8 @@ static void limited(enum fx_call_kind kind)
 	KTAP_CHECK(fx_op_ms(&op) >= 900, "gone on after %.0f ms", fx_op_ms(&op));
 	KTAP_CHECK(fx_op_ms(&op) < 8000, "gone on after %.0f ms", fx_op_ms(&op));
 	KTAP_CHECK(fx_in_upper(&fx, "d/f"));
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "engine", "kernel", "result", "ok", NULL));
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/f", "engine", "kernel", "result", "ok",
+				 NULL));
 	fx_stop_go(&fx, "copying");
 	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "engine", "kunion", "result", "lost", NULL));
 	fx_end(&fx);
@@ -349,8 +350,8 @@ KTAP_TEST(many_writers_one_copy)
 		KTAP_CHECK(fx_op_wait(&ops[i], FX_LONG) && ops[i].res->err == 0, "writer %u: errno %d", i, ops[i].res->err);
 
 	one_copy(&fx);
-	KTAP_CHECK(fx_event_number(&fx, "bytes", "event", "copyup", NULL) == SIZE);
-	KTAP_CHECK(fx_event_number(&fx, "waiters", "event", "copyup", NULL) == WRITERS - 1);
+	KTAP_CHECK(fx_event_number(&fx, "bytes", "event", "copyup", "path", "/d/f", NULL) == SIZE);
+	KTAP_CHECK(fx_event_number(&fx, "waiters", "event", "copyup", "path", "/d/f", NULL) == WRITERS - 1);
 	KTAP_CHECK(fx_event_wait(&fx, WRITERS - 1, FX_LONG, "event", "wait", "result", "released", NULL));
 	KTAP_CHECK(fx_event_count(&fx, "event", "wait", NULL) == WRITERS - 1);
 

@@ -18,6 +18,8 @@
 #include "cgroup.h"
 #include "util.h"
 
+#define KU_DROPPED_MAX 64
+
 enum ku_sink {
 	KU_SINK_FILE,	  /* regular: no waiting but for the disk */
 	KU_SINK_NONBLOCK, /* pipe, terminal, device, opened by us */
@@ -238,15 +240,21 @@ static bool ku_events_put(struct ku_events *ev, const char *line, size_t len)
 	return true;
 }
 
+/* The line that says how many are missing, "" if none are. */
+static size_t ku_dropped_line(const struct ku_events *ev, char line[static KU_DROPPED_MAX])
+{
+	line[0] = '\0';
+	if (!ev->dropped)
+		return 0;
+	return (size_t)snprintf(line, KU_DROPPED_MAX, "{\"event\":\"dropped\",\"count\":%llu}\n", (unsigned long long)ev->dropped);
+}
+
 static void ku_events_say_dropped(struct ku_events *ev)
 {
-	char line[64];
-	int n;
+	char line[KU_DROPPED_MAX];
+	size_t len = ku_dropped_line(ev, line);
 
-	if (!ev->dropped)
-		return;
-	n = snprintf(line, sizeof(line), "{\"event\":\"dropped\",\"count\":%llu}\n", (unsigned long long)ev->dropped);
-	if (ku_events_put(ev, line, (size_t)n))
+	if (len && ku_events_put(ev, line, len))
 		ev->dropped = 0;
 }
 
@@ -329,25 +337,23 @@ static void ku_line_who(struct ku_line *l, const struct ku_who *w)
 
 static void ku_line_write(struct ku_events *ev, struct ku_line *l)
 {
+	char dropped[KU_DROPPED_MAX];
+	_cleanup_free_ char *lines = NULL;
 	const char *text = NULL;
-	char *line = NULL;
-	size_t len;
-	bool out = false;
+	int len = -1;
 
 	if (!l->failed)
 		text = json_object_to_json_string_ext(l->obj, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	len = text ? strlen(text) : 0;
+	/* In one write with the line: alone, the short "dropped" would fit in where nothing else does, again and again. */
+	ku_dropped_line(ev, dropped);
 	if (text)
-		line = malloc(len + 1);
-	if (line) {
-		memcpy(line, text, len);
-		line[len] = '\n';
-		ku_events_say_dropped(ev);
-		out = !ev->dropped && ku_events_put(ev, line, len + 1);
-	}
-	if (!out)
+		len = asprintf(&lines, "%s%s\n", dropped, text);
+	if (len < 0)
+		lines = NULL;
+	if (lines && ku_events_put(ev, lines, (size_t)len))
+		ev->dropped = 0;
+	else
 		ev->dropped++;
-	free(line);
 	json_object_put(l->obj);
 }
 

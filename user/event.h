@@ -45,8 +45,9 @@ int ku_events_open(const char *file, struct ku_events **ret);
 void ku_events_close(struct ku_events *ev);
 
 /*
- * Each writes one whole line with one write(2), or counts it as dropped when the sink refuses it (full disk, closed pipe) and says
- * so in a "dropped" line as soon as one gets through. ev may be NULL: nothing happens. Thread-safe.
+ * Each writes one whole line with one write(2), without ever waiting for a reader; or counts it as dropped when the sink refuses it
+ * (full disk, full or closed pipe) and says so in a "dropped" line before the next one that gets through. ev may be NULL: nothing
+ * happens. Thread-safe.
  */
 void ku_events_copyup(struct ku_events *ev, const struct ku_ev_copyup *e);
 void ku_events_wait(struct ku_events *ev, const struct ku_ev_wait *e);

@@ -207,11 +207,6 @@ uint32_t ku_gate_dev(const struct ku_gate *g)
 	return g->dev;
 }
 
-pid_t ku_gate_child(const struct ku_gate *g)
-{
-	return g->child;
-}
-
 int ku_gate_process(struct ku_gate *g)
 {
 	int n = fuse_session_receive_buf(g->se, &g->buf);
@@ -299,6 +294,20 @@ static int ku_gate_spawn(struct ku_gate *g)
 			return got < 0 ? -errno : 0;
 		}
 	}
+}
+
+void ku_gate_check_child(struct ku_gate *g)
+{
+	int err = 0;
+
+	if (g->child > 0 && waitpid(g->child, NULL, WNOHANG) != g->child)
+		return;
+	g->child = -1;
+	err = ku_gate_spawn(g);
+	if (err)
+		ku_warn("the gate's child died and cannot be started again: %s; all goes native", strerror(-err));
+	else
+		ku_warn("the gate's child was killed; started again");
 }
 
 static int ku_gate_mount(struct ku_gate *g, const char **ret_what)

@@ -38,7 +38,9 @@ int ku_gate_process(struct ku_gate *g);
 
 /* Kernel dev_t of the gate's superblock, by which BPF knows the file. */
 uint32_t ku_gate_dev(const struct ku_gate *g);
-pid_t ku_gate_child(const struct ku_gate *g);
+
+/* Starts the child anew if somebody killed it; without it every wait is native. */
+void ku_gate_check_child(struct ku_gate *g);
 
 /* Lets go all that sleep on ref. */
 void ku_gate_release(struct ku_gate *g, uint64_t ref);

@@ -350,6 +350,12 @@ int ku_session_turn(struct ku_session *s)
 		next = 5;
 	if (s->gate) {
 		int slice = ku_gate_slices(s->gate);
+		uint64_t now = ku_now_ns();
+
+		if (now - s->child_seen_ns > 1000000000ull) {
+			s->child_seen_ns = now;
+			ku_gate_check_child(s->gate);
+		}
 
 		if (slice >= 0 && (next < 0 || slice < next))
 			next = slice;

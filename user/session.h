@@ -87,7 +87,7 @@ struct ku_session {
 	struct ku_totals totals;
 	struct ku_pending pending[KU_SLOTS];
 	struct ku_pending *draining; /* finished, parked tasks still leaving */
-	uint64_t dropped_told;
+	uint64_t dropped_told, child_seen_ns;
 	/* queue to the workers and back */
 	pthread_t workers[KU_WORKERS];
 	unsigned int nworkers;

@@ -14,6 +14,10 @@
 #include "util.h"
 
 #define KU_RUN_DIR "/run/kunion"
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
+
 #define KU_PATH_SHOWN 100 /* so that the reason fits behind it */
 
 __attribute__((format(printf, 4, 5))) static int ku_union_err(char err[static KU_UNION_ERR], int r, const char *path,
@@ -187,6 +191,16 @@ static int ku_union_options(struct ku_union *u, const char *options)
 	return 0;
 }
 
+/* The mount's number that is never used again; 0 where the kernel has none. */
+static uint64_t ku_mnt_unique(int fd)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &st) < 0 || !(st.stx_mask & STATX_MNT_ID_UNIQUE))
+		return 0;
+	return st.stx_mnt_id;
+}
+
 static int ku_union_look(struct ku_union *u, const char *path, char err[static KU_UNION_ERR])
 {
 	_cleanup_close_ int fd = -1;
@@ -223,6 +237,7 @@ static int ku_union_look(struct ku_union *u, const char *path, char err[static K
 		return ku_union_err(err, -EROFS, path, "this overlay is mounted read-only; mount it read-write");
 
 	u->mnt_id = st.stx_mnt_id;
+	u->mnt_unique = ku_mnt_unique(fd);
 	u->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
 	u->prefix = strdup(m.root);
 	r = u->prefix ? ku_union_options(u, m.super_options) : -ENOMEM;
@@ -336,7 +351,7 @@ int ku_union_root(const struct ku_union *u)
 
 	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
 		return -errno;
-	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id)
+	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id || ku_mnt_unique(fd) != u->mnt_unique)
 		return -ESTALE;
 	return ku_take_fd(&fd);
 }

@@ -12,11 +12,12 @@
 struct ku_union {
 	char *path;	/* merged directory: absolute, no symbolic links */
 	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
-	char *upperdir; /* as the overlay's options say: it may be relative, or of another mount namespace */
+	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with the mount's backslashes */
 	char *lowerdir; /* "" where the kernel shows none; layers parted by ':' */
 	char *key;	/* for ku_intents_open() */
 	dev_t dev;	/* of the overlay's superblock: st_dev of its directories */
 	uint64_t mnt_id;
+	uint64_t mnt_unique; /* never used again, unlike mnt_id and dev; 0 before Linux 6.8 */
 	bool metacopy, volatile_, index, userxattr, nfs_export, redirect_dir; /* the options in force */
 	int lock_fd;
 };

@@ -21,12 +21,18 @@
 #define KU_HOLDER_TRIES 6
 #define KU_HOLDER_PAUSE_US 250
 
+#define KU_SETTLE_TRIES 1000
+#define KU_SETTLE_PAUSE_US 100
+
+#define KU_ABANDON_NS 500000000ull
+
 struct ku_work {
 	struct ku_session *s;
 	struct ku_pending *p;
 	struct ku_slot *slot;
 	int dirfd, src;
 	unsigned int tries;
+	uint64_t alone_ns; /* since when nobody waits for this copy; 0: somebody does */
 	const char *name; /* within p->path */
 	char *dir;	  /* parent's path without the leading slash, "." for the root */
 };
@@ -55,12 +61,43 @@ char *ku_request_path(const struct ku_request *req)
 	return path;
 }
 
+/*
+ * Killed, or gone on: nobody waits any more. Like the kernel, which gives a killed task's copy up. Between two slices a waiter is
+ * away for a moment.
+ */
+static bool ku_work_abandoned(struct ku_work *w)
+{
+	uint64_t now;
+
+	if (w->p->own || __atomic_load_n(&w->slot->parked, __ATOMIC_SEQ_CST)) {
+		w->alone_ns = 0;
+		return false;
+	}
+	now = ku_now_ns();
+	if (!w->alone_ns)
+		w->alone_ns = now;
+	return now - w->alone_ns > KU_ABANDON_NS;
+}
+
 static bool ku_work_lost(void *arg)
 {
 	struct ku_work *w = arg;
 
 	ku_stop("copy-chunk");
-	return KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_COPYING;
+	if (KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_COPYING)
+		return true;
+	return ku_work_abandoned(w) && ku_slot_move(w->slot, w->p->gen, KU_S_COPYING, KU_S_LOST, 0);
+}
+
+/* Whoever asked still holds the file until it sleeps: the holder test would take it for somebody else. */
+static void ku_work_let_settle(struct ku_work *w)
+{
+	for (unsigned int i = 0; i < KU_SETTLE_TRIES; i++) {
+		if (w->p->own || KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_REQUESTED ||
+		    __atomic_load_n(&w->slot->asleep, __ATOMIC_SEQ_CST))
+			return;
+		usleep(KU_SETTLE_PAUSE_US);
+	}
 }
 
 static int ku_native(struct ku_work *w, const char *why)
@@ -185,6 +222,7 @@ static int ku_work_run(struct ku_work *w)
 	if (p->at->u.metacopy)
 		return ku_native(w, "the mount has metacopy=on");
 	ku_stop("before-open");
+	ku_work_let_settle(w);
 	err = ku_work_open(w);
 	if (err)
 		return err;

@@ -7,6 +7,10 @@
 #include "unit.h"
 #include "util.h"
 
+#ifndef SYS_renameat /* newer architectures */
+#define SYS_renameat SYS_renameat2
+#endif
+
 #define DIR_M UNIT_MERGED "/dir"
 #define DIR_U UNIT_UPPER "/u/dir"
 

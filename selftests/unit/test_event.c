@@ -1,0 +1,603 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Event lines: their exact form, names that are no text, and sinks that refuse them. */
+#include "event.h"
+
+#include <json-c/json.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "cgroup.h"
+#include "unit.h"
+#include "util.h"
+
+static struct ku_ev_copyup copyup(void)
+{
+	struct ku_ev_copyup e = {
+		.ts_ns = ku_now_ns(),
+		.union_path = "/merged",
+		.path = "/dir/file",
+		.op = "open",
+		.who = { .pid = 10, .tid = 11, .uid = 1000, .comm = "cat" },
+		.engine = "kunion",
+		.bytes = 18446744073709551615ull,
+		.queued_us = 1,
+		.copy_us = 2,
+		.commit_us = 3,
+		.waiters = 4,
+		.result = "ok",
+	};
+
+	return e;
+}
+
+static struct ku_ev_wait waited(void)
+{
+	struct ku_ev_wait e = {
+		.ts_ns = ku_now_ns(),
+		.union_path = "/merged",
+		.path = "/dir/file",
+		.op = "chmod",
+		.who = { .pid = 10, .tid = 11, .uid = 0, .comm = "chmod" },
+		.on = "copy",
+		.holder_pid = 99,
+		.wait_us = 123456,
+		.result = "released",
+	};
+
+	return e;
+}
+
+/* Replaces the value of "ts" by T, after a look at it. */
+static void mask_times(char *lines)
+{
+	static const char key[] = "\"ts\":\"";
+	char *at = lines;
+
+	while ((at = strstr(at, key))) {
+		struct tm tm = { 0 };
+		struct timespec now;
+		char *end;
+		long us;
+
+		at += strlen(key);
+		end = strptime(at, "%Y-%m-%dT%H:%M:%S", &tm);
+		KTAP_REQUIRE(end && *end == '.', "%.40s", at);
+		us = strtol(end + 1, &end, 10);
+		KTAP_REQUIRE(end[0] == 'Z' && end[1] == '"', "%.40s", at);
+		KTAP_CHECK(end - at == 26, "%.40s", at);
+		clock_gettime(CLOCK_REALTIME, &now);
+		KTAP_CHECK(llabs((timegm(&tm) - now.tv_sec) * 1000000ll + us - now.tv_nsec / 1000) < 5000000, "%.40s is not now", at);
+		*at = 'T';
+		memmove(at + 1, end + 1, strlen(end + 1) + 1);
+	}
+}
+
+KTAP_TEST(golden_lines)
+{
+	struct ku_ev_copyup c = copyup();
+	struct ku_ev_wait w = waited();
+	struct ku_events *ev;
+	char *lines;
+
+	unit_place();
+	KTAP_REQUIRE(ku_events_open("/tmp/events", &ev) == 0);
+	KTAP_CHECK((unit_stat("/tmp/events").st_mode & 07777) == 0644);
+	ku_events_copyup(ev, &c);
+	ku_events_wait(ev, &w);
+	ku_events_dropped(ev, 7);
+	ku_events_dropped(ev, 0);
+	c.result = "ENOSPC";
+	c.path = "/a \"quoted\"\t\n\x01\x7f/\\back/\xff\xc3\xa4";
+	c.who.comm = "b\xe4r";
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+
+	lines = unit_read("/tmp/events", NULL);
+	mask_times(lines);
+	KTAP_CHECK(!strcmp(lines,
+			   "{\"event\":\"copyup\",\"ts\":\"T\",\"union\":\"/merged\",\"path\":\"/dir/file\",\"op\":\"open\",\"pid\":10,"
+			   "\"tid\":11,\"comm\":\"cat\",\"uid\":1000,\"cgroup\":\"\",\"engine\":\"kunion\","
+			   "\"bytes\":18446744073709551615,\"waiters\":4,\"queued_us\":1,\"copy_us\":2,\"commit_us\":3,"
+			   "\"result\":\"ok\"}\n"
+			   "{\"event\":\"wait\",\"ts\":\"T\",\"union\":\"/merged\",\"path\":\"/dir/file\",\"op\":\"chmod\",\"pid\":10,"
+			   "\"tid\":11,\"comm\":\"chmod\",\"uid\":0,\"cgroup\":\"\",\"on\":\"copy\",\"holder_pid\":99,"
+			   "\"wait_us\":123456,\"result\":\"released\"}\n"
+			   "{\"event\":\"dropped\",\"count\":7}\n"
+			   "{\"event\":\"copyup\",\"ts\":\"T\",\"union\":\"/merged\","
+			   "\"path\":\"/a \\\"quoted\\\"\\t\\n\\u0001\x7f/\\\\\\\\back/\\\\xff\xc3\xa4\",\"op\":\"open\",\"pid\":10,"
+			   "\"tid\":11,\"comm\":\"b\\\\xe4r\",\"uid\":1000,\"cgroup\":\"\",\"engine\":\"kunion\","
+			   "\"bytes\":18446744073709551615,\"waiters\":4,\"queued_us\":1,\"copy_us\":2,\"commit_us\":3,"
+			   "\"result\":\"ENOSPC\"}\n"),
+		   "%s", lines);
+	free(lines);
+}
+
+/* The moment is the one given, not that of the writing. */
+KTAP_TEST(time_is_the_events)
+{
+	struct ku_ev_copyup c = copyup();
+	struct ku_events *ev;
+	struct timespec now;
+	struct tm tm;
+	char want[64], *lines;
+
+	unit_place();
+	clock_gettime(CLOCK_REALTIME, &now);
+	c.ts_ns = ku_now_ns() - 3600 * 1000000000ull;
+	now.tv_sec -= 3600;
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(want, sizeof(want), "\"ts\":\"%Y-%m-%dT%H:%M:", &tm);
+	KTAP_REQUIRE(ku_events_open("/tmp/events", &ev) == 0);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+	lines = unit_read("/tmp/events", NULL);
+	KTAP_CHECK(strstr(lines, want) || tm.tm_sec >= 58, "%s in %s", want, lines);
+	free(lines);
+}
+
+KTAP_TEST(file_is_appended_to)
+{
+	struct ku_ev_copyup c = copyup();
+	struct ku_events *ev;
+	char *lines;
+
+	unit_place();
+	unit_text("/tmp/events", "before\n");
+	for (int i = 0; i < 2; i++) {
+		KTAP_REQUIRE(ku_events_open("/tmp/events", &ev) == 0);
+		ku_events_copyup(ev, &c);
+		ku_events_close(ev);
+	}
+	lines = unit_read("/tmp/events", NULL);
+	KTAP_CHECK(!strncmp(lines, "before\n{\"event\":", 16));
+	KTAP_CHECK(strlen(strchr(lines, '{')) > 400);
+	free(lines);
+	KTAP_CHECK(ku_events_open("/tmp/none/events", &ev) == -ENOENT);
+	KTAP_CHECK(ku_events_open("/tmp", &ev) == -EISDIR);
+	/* No sink: nothing happens. */
+	ku_events_copyup(NULL, &c);
+	ku_events_dropped(NULL, 1);
+	ku_events_close(NULL);
+}
+
+/* Takes ku_escape_bytes() back, as a reader would. */
+static void unescape(char *s)
+{
+	char *to = s;
+	unsigned int byte;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] == '\\') {
+			*to++ = '\\';
+			s += 2;
+		} else if (s[0] == '\\' && s[1] == 'x' && sscanf(s + 2, "%2x", &byte) == 1) {
+			*to++ = (char)byte;
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+static bool valid_utf8(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	/* A second opinion, written as the standard's table of well-formed sequences. */
+	while (*s) {
+		if (s[0] < 0x80)
+			s++;
+		else if (s[0] >= 0xc2 && s[0] <= 0xdf && (s[1] & 0xc0) == 0x80)
+			s += 2;
+		else if (((s[0] == 0xe0 && s[1] >= 0xa0 && s[1] <= 0xbf) || (s[0] == 0xed && s[1] >= 0x80 && s[1] <= 0x9f) ||
+			  (s[0] >= 0xe1 && s[0] <= 0xef && s[0] != 0xed && (s[1] & 0xc0) == 0x80)) &&
+			 (s[2] & 0xc0) == 0x80)
+			s += 3;
+		else if (((s[0] == 0xf0 && s[1] >= 0x90 && s[1] <= 0xbf) || (s[0] >= 0xf1 && s[0] <= 0xf3 && (s[1] & 0xc0) == 0x80) ||
+			  (s[0] == 0xf4 && s[1] >= 0x80 && s[1] <= 0x8f)) &&
+			 (s[2] & 0xc0) == 0x80 && (s[3] & 0xc0) == 0x80)
+			s += 4;
+		else
+			return false;
+	}
+	return true;
+}
+
+static bool round_trip(const char *bytes)
+{
+	char *escaped = ku_escape_bytes(bytes);
+	bool ok = escaped && valid_utf8(escaped);
+
+	if (ok) {
+		unescape(escaped);
+		ok = !strcmp(escaped, bytes);
+	}
+	free(escaped);
+	return ok;
+}
+
+KTAP_TEST(names_that_are_no_text)
+{
+	static const struct {
+		const char *in, *out;
+	} t[] = {
+		{ "", "" },
+		{ "plain", "plain" },
+		{ "a\\b", "a\\\\b" },
+		{ "\\xff", "\\\\xff" },
+		{ "\xff", "\\xff" },
+		{ "\xc3\xa4", "\xc3\xa4" },
+		{ "\xc3", "\\xc3" },			      /* ends within */
+		{ "\xe2\x82", "\\xe2\\x82" },
+		{ "\xe2\x82x", "\\xe2\\x82x" },
+		{ "\x80", "\\x80" },			      /* a continuation alone */
+		{ "\xc0\xaf", "\\xc0\\xaf" },		      /* overlong '/' */
+		{ "\xc1\xbf", "\\xc1\\xbf" },
+		{ "\xe0\x80\xaf", "\\xe0\\x80\\xaf" },
+		{ "\xe0\x9f\xbf", "\\xe0\\x9f\\xbf" },
+		{ "\xe0\xa0\x80", "\xe0\xa0\x80" },	      /* the first of three bytes */
+		{ "\xf0\x80\x80\xaf", "\\xf0\\x80\\x80\\xaf" },
+		{ "\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf" },
+		{ "\xf0\x90\x80\x80", "\xf0\x90\x80\x80" },   /* the first of four */
+		{ "\xed\xa0\x80", "\\xed\\xa0\\x80" },	      /* a surrogate */
+		{ "\xed\xbf\xbf", "\\xed\\xbf\\xbf" },
+		{ "\xed\x9f\xbf", "\xed\x9f\xbf" },	      /* the last before them */
+		{ "\xee\x80\x80", "\xee\x80\x80" },
+		{ "\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf" },   /* the last of all */
+		{ "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80" },
+		{ "\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80" },
+		{ "\xfe\xfe", "\\xfe\\xfe" },
+	};
+	uint64_t seed = 1;
+
+	for (size_t i = 0; i < KU_ARRAY_SIZE(t); i++) {
+		char *escaped = ku_escape_bytes(t[i].in);
+
+		KTAP_CHECK(escaped && !strcmp(escaped, t[i].out), "%zu: '%s', not '%s'", i, escaped, t[i].out);
+		KTAP_CHECK(round_trip(t[i].in), "%zu", i);
+		free(escaped);
+	}
+	for (int n = 0; n < 20000; n++) {
+		char s[12];
+		size_t len;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		len = seed >> 33 & 7;
+		unit_fill((unsigned char *)s, sizeof(s), seed);
+		/* Half of them from bytes that matter. */
+		if (n & 1)
+			for (size_t i = 0; i < len; i++)
+				s[i] = "\\x\xc3\xe0\xed\xf0\xf4\x80\x9f\xa0\xbf\x8f"[(unsigned char)s[i] % 12];
+		s[len] = '\0';
+		if (!round_trip(s)) {
+			KTAP_CHECK(false, "%02x %02x %02x %02x", s[0] & 255, s[1] & 255, s[2] & 255, s[3] & 255);
+			return;
+		}
+	}
+}
+
+/* Through the line and a JSON parser and back. */
+KTAP_TEST(every_byte_survives_the_line)
+{
+	struct ku_ev_copyup c = copyup();
+	struct json_object *obj, *value;
+	struct ku_events *ev;
+	char name[256], *line, *got;
+
+	unit_place();
+	for (int i = 1; i < 256; i++)
+		name[i - 1] = (char)i;
+	name[255] = '\0';
+	c.path = name;
+	KTAP_REQUIRE(ku_events_open("/tmp/events", &ev) == 0);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+	line = unit_read("/tmp/events", NULL);
+	KTAP_CHECK(strchr(line, '\n') == line + strlen(line) - 1, "not one line");
+	KTAP_CHECK(valid_utf8(line));
+	obj = json_tokener_parse(line);
+	KTAP_REQUIRE(obj && json_object_object_get_ex(obj, "path", &value));
+	got = strdup(json_object_get_string(value));
+	unescape(got);
+	KTAP_CHECK(!memcmp(got, name, sizeof(name)));
+	free(got);
+	free(line);
+	json_object_put(obj);
+}
+
+KTAP_TEST(errno_names)
+{
+	char buf[16];
+
+	KTAP_CHECK(!strcmp(ku_errno_name(ENOSPC, buf), "ENOSPC"));
+	KTAP_CHECK(!strcmp(ku_errno_name(EAGAIN, buf), "EAGAIN"));
+	KTAP_CHECK(!strcmp(ku_errno_name(EOPNOTSUPP, buf), "EOPNOTSUPP") || !strcmp(ku_errno_name(EOPNOTSUPP, buf), "ENOTSUP"));
+	KTAP_CHECK(!strcmp(ku_errno_name(12345, buf), "E12345"));
+	KTAP_CHECK(!strcmp(ku_errno_name(524, buf), "E524"));
+	KTAP_CHECK(!strcmp(ku_errno_name(0, buf), "E0"));
+}
+
+/* stdout is this descriptor from here on. */
+static void stdout_to(int fd)
+{
+	fflush(stdout);
+	KTAP_REQUIRE(dup2(fd, STDOUT_FILENO) == STDOUT_FILENO);
+}
+
+/* Reads lines until there is nothing for a moment; what is not a line of JSON counts as bad. */
+static void drain(int fd, unsigned int *ret_lines, unsigned int *ret_dropped, unsigned int *ret_bad)
+{
+	static char all[1 << 21];
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	size_t size = 0;
+	ssize_t n;
+
+	while (poll(&p, 1, 100) == 1 && size < sizeof(all) - 1) {
+		n = read(fd, all + size, sizeof(all) - 1 - size);
+		if (n <= 0)
+			break;
+		size += (size_t)n;
+	}
+	all[size] = '\0';
+	*ret_lines = *ret_dropped = *ret_bad = 0;
+	for (char *at = all, *end; *at; at = end + 1) {
+		struct json_object *obj, *value;
+
+		end = strchr(at, '\n');
+		if (!end) {
+			++*ret_bad;
+			break;
+		}
+		*end = '\0';
+		obj = json_tokener_parse(at);
+		if (!obj)
+			++*ret_bad;
+		else if (json_object_object_get_ex(obj, "count", &value))
+			*ret_dropped += (unsigned int)json_object_get_int(value);
+		else
+			++*ret_lines;
+		json_object_put(obj);
+	}
+}
+
+/* A pipe that nobody reads: no stall, nothing lost silently, nothing torn, and the pipe's flags stay as they were. */
+static void full_pipe(size_t path_len)
+{
+	struct ku_ev_copyup c = copyup();
+	unsigned int lines, dropped, bad, sum;
+	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), p[2];
+	char *path = malloc(path_len + 1);
+	struct ku_events *ev;
+
+	KTAP_REQUIRE(path && pipe2(p, O_CLOEXEC) == 0);
+	memset(path, 'p', path_len);
+	path[path_len] = '\0';
+	c.path = path;
+	stdout_to(p[1]);
+	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
+	alarm(20);
+	for (int i = 0; i < 1000; i++)
+		ku_events_copyup(ev, &c);
+	stdout_to(saved);
+	KTAP_CHECK(!(fcntl(p[1], F_GETFL) & O_NONBLOCK), "everybody's stdout is non-blocking now");
+	drain(p[0], &lines, &dropped, &bad);
+	KTAP_CHECK(lines > 0 && lines < 1000, "%u", lines);
+	KTAP_CHECK(bad <= (path_len > PIPE_BUF ? 1 : 0), "%u of the lines are torn", bad);
+	sum = lines;
+	KTAP_CHECK(!dropped);
+
+	/* There is room again: the next lines come, behind the count of what did not. */
+	for (int i = 0; i < 3; i++)
+		ku_events_copyup(ev, &c);
+	drain(p[0], &lines, &dropped, &bad);
+	/* A line cut in two by the full pipe has its end here, which the test reads as one bad line. */
+	KTAP_CHECK(bad <= (path_len > PIPE_BUF ? 1 : 0), "%u", bad);
+	sum += lines + dropped + bad;
+	KTAP_CHECK(dropped > 0 && sum == 1003, "%u lines, %u dropped, sum %u", lines, dropped, sum);
+	ku_events_close(ev);
+	free(path);
+}
+
+KTAP_TEST(full_pipe_drops_and_says_so)
+{
+	full_pipe(100);
+}
+
+KTAP_TEST(full_pipe_and_lines_longer_than_it_takes_at_once)
+{
+	full_pipe(3 * PIPE_BUF);
+}
+
+/* Without /proc the pipe cannot be had anew: ask first then. */
+KTAP_TEST(full_pipe_without_proc)
+{
+	if (geteuid() != 0)
+		ktap_skip("needs root");
+	KTAP_REQUIRE(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	KTAP_REQUIRE(mount("none", "/proc", "tmpfs", 0, NULL) == 0);
+	full_pipe(100);
+	KTAP_REQUIRE(umount("/proc") == 0); /* the leak checker needs it */
+}
+
+KTAP_TEST(full_socket)
+{
+	struct ku_ev_copyup c = copyup();
+	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), s[2];
+	unsigned int lines, dropped, bad, more_lines, more_dropped, more_bad;
+	struct ku_events *ev;
+
+	KTAP_REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s) == 0);
+	stdout_to(s[1]);
+	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
+	alarm(20);
+	for (int i = 0; i < 5000; i++)
+		ku_events_copyup(ev, &c);
+	stdout_to(saved);
+	KTAP_CHECK(!(fcntl(s[1], F_GETFL) & O_NONBLOCK));
+	drain(s[0], &lines, &dropped, &bad);
+	ku_events_copyup(ev, &c);
+	ku_events_copyup(ev, &c);
+	drain(s[0], &more_lines, &more_dropped, &more_bad);
+	KTAP_CHECK(lines > 0 && lines < 5000 && bad + more_bad <= 2, "%u %u %u", lines, bad, more_bad);
+	KTAP_CHECK(more_dropped > 0 && lines + more_lines + more_dropped + more_bad == 5002, "%u %u %u %u", lines, more_lines,
+		   more_dropped, more_bad);
+	close(s[0]);
+	ku_events_copyup(ev, &c); /* no signal */
+	ku_events_close(ev);
+}
+
+/* The reader went away: no SIGPIPE, and its disposition, which children inherit, is not touched. */
+KTAP_TEST(closed_pipe)
+{
+	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), p[2];
+	struct ku_ev_copyup c = copyup();
+	struct sigaction sa;
+	struct ku_events *ev;
+	sigset_t mask;
+
+	KTAP_REQUIRE(pipe2(p, O_CLOEXEC) == 0);
+	stdout_to(p[1]);
+	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
+	close(p[0]);
+	ku_events_copyup(ev, &c);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+	stdout_to(saved);
+	KTAP_CHECK(sigaction(SIGPIPE, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL);
+	KTAP_CHECK(sigprocmask(SIG_SETMASK, NULL, &mask) == 0 && !sigismember(&mask, SIGPIPE));
+}
+
+/* A full disk: no torn line stays, and afterwards the count comes first. */
+KTAP_TEST(full_disk)
+{
+	struct ku_ev_copyup c = copyup();
+	unsigned int lines, dropped, bad;
+	struct ku_events *ev;
+	char path[3000];
+	int fd;
+
+	unit_place();
+	unit_tmpfs("/tmp/small", "size=16k");
+	memset(path, 'p', sizeof(path));
+	path[sizeof(path) - 1] = '\0';
+	c.path = path;
+	KTAP_REQUIRE(ku_events_open("/tmp/small/events", &ev) == 0);
+	for (int i = 0; i < 10; i++)
+		ku_events_copyup(ev, &c);
+	fd = open("/tmp/small/events", O_RDONLY | O_CLOEXEC);
+	drain(fd, &lines, &dropped, &bad);
+	close(fd);
+	KTAP_CHECK(lines > 2 && lines < 10 && !bad && !dropped, "%u %u %u", lines, bad, dropped);
+	KTAP_REQUIRE(truncate("/tmp/small/events", 0) == 0);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+	fd = open("/tmp/small/events", O_RDONLY | O_CLOEXEC);
+	dropped = lines;
+	drain(fd, &lines, &bad, &dropped);
+	close(fd);
+	KTAP_CHECK(lines == 1 && bad >= 5 && !dropped, "%u lines, %u dropped, %u bad", lines, bad, dropped);
+}
+
+/* A part that cannot be taken back at the disk's end is finished later, as the first thing. */
+KTAP_TEST(fifo_and_devices)
+{
+	struct ku_ev_copyup c = copyup();
+	struct ku_events *ev;
+	char *line;
+	int fd;
+
+	unit_place();
+	KTAP_REQUIRE(mkfifo("/tmp/fifo", 0600) == 0);
+	alarm(10);
+	KTAP_CHECK(ku_events_open("/tmp/fifo", &ev) == -ENXIO, "nobody reads it: an error, not a stall");
+	fd = open("/tmp/fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	KTAP_REQUIRE(ku_events_open("/tmp/fifo", &ev) == 0);
+	ku_events_copyup(ev, &c);
+	line = calloc(1, 1000);
+	KTAP_CHECK(line && read(fd, line, 999) > 100 && line[strlen(line) - 1] == '\n');
+	free(line);
+	ku_events_close(ev);
+	KTAP_REQUIRE(ku_events_open("/dev/full", &ev) == 0);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+	KTAP_REQUIRE(ku_events_open("/dev/null", &ev) == 0);
+	ku_events_copyup(ev, &c);
+	ku_events_close(ev);
+}
+
+static void *writer(void *arg)
+{
+	struct ku_ev_copyup c = copyup();
+	struct ku_ev_wait w = waited();
+
+	for (int i = 0; i < 300; i++) {
+		c.who.cgroup_id = (uint64_t)i;
+		ku_events_copyup(arg, &c);
+		ku_events_wait(arg, &w);
+	}
+	return NULL;
+}
+
+KTAP_TEST(threads)
+{
+	unsigned int lines, dropped, bad;
+	struct ku_events *ev;
+	pthread_t t[4];
+	int fd;
+
+	unit_place();
+	KTAP_REQUIRE(ku_events_open("/tmp/events", &ev) == 0);
+	for (int i = 0; i < 4; i++)
+		KTAP_REQUIRE(pthread_create(&t[i], NULL, writer, ev) == 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	ku_events_close(ev);
+	fd = open("/tmp/events", O_RDONLY | O_CLOEXEC);
+	drain(fd, &lines, &dropped, &bad);
+	KTAP_CHECK(lines == 2400 && !dropped && !bad, "%u %u %u", lines, dropped, bad);
+	close(fd);
+}
+
+/* The cgroup of an id: a new one on a cgroup2 mount, and what is not one. */
+KTAP_TEST(cgroup_paths)
+{
+	struct {
+		struct file_handle h;
+		uint64_t id; /* where h.f_handle begins */
+	} fh;
+	static const char *const roots[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+	char path[PATH_MAX];
+	int mount_id;
+	bool made = false;
+
+	if (geteuid() != 0)
+		ktap_skip("needs root");
+	for (size_t i = 0; i < KU_ARRAY_SIZE(roots) && !made; i++) {
+		snprintf(path, sizeof(path), "%s/cgroup.controllers", roots[i]);
+		if (!unit_exists(path))
+			continue;
+		snprintf(path, sizeof(path), "%s/kunion-unit-%d", roots[i], (int)getpid());
+		made = mkdir(path, 0755) == 0;
+	}
+	KTAP_CHECK(!strcmp(ku_cgroup_path(0), ""));
+	KTAP_CHECK(!strcmp(ku_cgroup_path(0xfffffffffffff00dull), ""));
+	if (!made)
+		ktap_skip("no cgroup2 to make a cgroup in");
+	fh.h.handle_bytes = sizeof(fh.id);
+	if (name_to_handle_at(AT_FDCWD, path, &fh.h, &mount_id, 0) < 0) {
+		rmdir(path);
+		ktap_skip("no file handles of cgroups here");
+	}
+	KTAP_CHECK(!strcmp(ku_cgroup_path(fh.id), strrchr(path, '/')), "'%s' of %s", ku_cgroup_path(fh.id), path);
+	KTAP_REQUIRE(rmdir(path) == 0);
+	/* It is remembered: the events of a container come out after its end. */
+	KTAP_CHECK(!strcmp(ku_cgroup_path(fh.id), strrchr(path, '/')));
+	for (uint64_t i = 1; i <= 64; i++)
+		ku_cgroup_path(0xffffffff00000000ull + i);
+	KTAP_CHECK(!strcmp(ku_cgroup_path(fh.id), ""), "%s", ku_cgroup_path(fh.id));
+}
+
+KTAP_MAIN()
