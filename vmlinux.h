@@ -87,6 +87,7 @@ struct super_block {
 struct inode {
 	unsigned short i_mode; /* regular files only */
 	unsigned int i_nlink;  /* hard links go native */
+	unsigned int i_flags;  /* append-only and immutable files go native */
 	long long i_size;      /* min-size */
 	struct super_block *i_sb;
 	atomic_t i_count;      /* holder test */

@@ -63,6 +63,7 @@ enum ku_held {
 	KU_HELD_NOTIFY = 16,
 	KU_HELD_MOUNT = 32,
 	KU_HELD_UPPER = 64,  /* not a lower file any more */
+	KU_HELD_FLAGS = 128, /* append-only or immutable: nobody's, but the kernel's to copy */
 };
 
 struct ku_slot {

@@ -6,6 +6,8 @@
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define FUSE_SUPER_MAGIC 0x65735546
 #define DCACHE_MOUNTED 0x00010000 /* include/linux/dcache.h; bit 16 in all of 6.1 to 7.3 */
+#define S_APPEND 4    /* include/linux/fs.h */
+#define S_IMMUTABLE 8
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 
@@ -33,6 +35,12 @@ static __always_inline struct ku_union_cfg *ku_union_of(struct inode *inode)
 static __always_inline bool ku_is_reg(struct inode *inode)
 {
 	return (inode->i_mode & S_IFMT) == S_IFREG;
+}
+
+/* overlayfs keeps these flags in an xattr of the upper inode that only its own copy-up writes. */
+static __always_inline bool ku_is_protected(struct inode *inode)
+{
+	return BPF_CORE_READ(inode, i_flags) & (S_APPEND | S_IMMUTABLE);
 }
 
 /* Without overlayfs in BTF nothing can be attached; the test only keeps the program loadable. */
@@ -79,6 +87,8 @@ static __always_inline __u32 ku_held(struct dentry *dentry, struct inode *inode,
 		excess |= KU_HELD_MOUNT;
 	if (!ku_is_lower(inode))
 		excess |= KU_HELD_UPPER;
+	if (ku_is_protected(inode))
+		excess |= KU_HELD_FLAGS;
 	return excess;
 }
 

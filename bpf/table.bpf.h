@@ -62,6 +62,7 @@ struct ku_rec {
 	__u32 verdict; /* enum ku_verdict */
 	__u32 err;
 	__u32 tries;   /* entries of this inode that it saw LOST */
+	__u32 walks;   /* and how often it was sent to look for its name again */
 	__u32 op;
 };
 

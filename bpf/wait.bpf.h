@@ -117,6 +117,7 @@ static __always_inline bool ku_join(struct ku_rec *rec, struct inode *inode, str
 		rec->inode = (__u64)inode;
 		rec->deadline_ns = bpf_ktime_get_ns() + ku_cfg.max_wait_ns;
 		rec->tries = 0;
+		rec->walks = 0;
 		rec->ref = 0;
 	}
 	rec->op = op;
@@ -192,6 +193,42 @@ static int ku_parked(struct bpf_map *map, void *key, void *value)
 	ku_settle(rec, slot, slept);
 	ku_unjoin(slot);
 	return 0;
+}
+
+/* As long as what takes a name away may need between the inode's last link and the name itself. */
+#define KU_MAX_WALKS 32
+
+static int ku_walked(struct bpf_map *map, void *key, void *value)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+
+	ku_gate_sleep(); /* nothing to wait for: answered at once, and the CPU was somebody else's meanwhile */
+	bpf_map_delete_elem(&ku_waits, &tid);
+	return 0;
+}
+
+/*
+ * This task waited for inode, and what made the copy moot removed its last link: the kernel's copy-up would fail with EEXIST, its own
+ * quirk. Starting again finds the name gone, or another file. True: the hook returns -ERESTARTNOINTR. False: a descriptor's, or not
+ * possible.
+ */
+static __always_inline bool ku_walk_again(struct ku_rec *rec, struct inode *inode, struct task_struct *task)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct ku_wait new = { .ref = rec->ref }, *wait;
+
+	if (rec->inode != (__u64)inode || inode->i_nlink || ku_cfg.tier != KU_TIER_PARK || rec->walks++ >= KU_MAX_WALKS)
+		return false;
+	if (bpf_map_update_elem(&ku_waits, &tid, &new, BPF_ANY))
+		return false;
+	wait = bpf_map_lookup_elem(&ku_waits, &tid);
+	if (!wait)
+		return false;
+#ifdef KU_TASK_WORK_IMPL
+	return !bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_walked, NULL);
+#else
+	return !bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_walked);
+#endif
 }
 
 /* Tier park. -ERESTARTNOINTR, or 0 when the task cannot be parked (never the one without the other: DESIGN 3). */

@@ -119,6 +119,8 @@ static int ku_holder_test(struct ku_work *w)
 			return ku_native(w, "its name leads to another file by now");
 		if (!w->slot->held.excess)
 			return 0;
+		if (w->slot->held.excess & (KU_HELD_FLAGS | KU_HELD_UPPER))
+			return ku_native(w, "it is append-only, immutable, or upper already");
 		if (i == KU_HOLDER_TRIES)
 			return ku_native(w, "it is held open, mapped, watched or mounted on");
 		usleep(KU_HOLDER_PAUSE_US << i);

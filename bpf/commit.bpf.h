@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What decides a commit: unlink and rename that overtake it, the holder test, kunion's own rename. */
+#ifndef KU_COMMIT_BPF_H
+#define KU_COMMIT_BPF_H
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(ku_inode_unlink, struct inode *dir, struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+	struct ku_union_cfg *u;
+	struct ku_slot *slot;
+	__u64 ref = 0;
+
+	u = ku_union_of(dir);
+	if (!u || !inode || ku_is_self())
+		return 0;
+	slot = ku_entry(inode, &ref);
+	/* RENAMING is not seen here: that rename holds this directory's lock. */
+	if (slot)
+		ku_lose(slot, ref, u->id, bpf_get_current_task_btf(), KU_OP_OTHER);
+	return 0;
+}
+
+/*
+ * kunion's own rename over the file: with the directory and the file locked, is it still the file that was copied, nobody else's,
+ * and has nothing overtaken it? This closes R2, R5 and the window of every holder test before it.
+ */
+static __always_inline int ku_commit_check(struct inode *inode, struct dentry *dentry)
+{
+	struct ku_slot *slot;
+	__u64 ref = 0, w;
+
+	slot = ku_entry(inode, &ref);
+	if (!slot || slot->copier_tid != (__u32)bpf_get_current_pid_tgid())
+		return -ECANCELED;
+	w = ku_word(slot);
+	if (KU_WORD_STATE(w) != KU_S_COMMITTING)
+		return -ECANCELED;
+	slot->held.excess = ku_held(dentry, inode, slot, &slot->held);
+	if (slot->held.excess)
+		return -EBUSY;
+	if (__sync_val_compare_and_swap(&slot->word, w, KU_WORD(KU_REF_GEN(ref), 0, KU_S_RENAMING)) != w)
+		return -ECANCELED;
+	return 0;
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(ku_inode_rename, struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir, struct dentry *new_dentry)
+{
+	struct inode *victim = new_dentry->d_inode;
+	struct ku_union_cfg *u;
+	struct ku_slot *slot;
+	__u64 ref = 0;
+
+	u = ku_union_of(new_dir);
+	if (!u)
+		return 0;
+	if (ku_is_self()) {
+		if (!victim)
+			return -ECANCELED; /* unlinked meanwhile: never bring a file back */
+		return ku_commit_check(victim, new_dentry);
+	}
+	if (!victim)
+		return 0;
+	slot = ku_entry(victim, &ref);
+	if (slot)
+		ku_lose(slot, ref, u->id, bpf_get_current_task_btf(), KU_OP_RENAME);
+	return 0;
+}
+
+SEC("lsm/inode_getattr")
+int BPF_PROG(ku_inode_getattr, const struct path *path)
+{
+	struct dentry *dentry = path->dentry;
+	struct inode *inode = dentry->d_inode;
+	struct ku_slot *slot;
+	__u64 ref = 0;
+
+	if (!inode || !ku_union_of(inode) || !ku_is_self())
+		return 0;
+	__sync_fetch_and_add(&ku_shared.self_seen, 1);
+	slot = ku_entry(inode, &ref);
+	if (!slot)
+		return 0;
+	slot->copier_tid = (__u32)bpf_get_current_pid_tgid();
+	slot->held.excess = ku_held(dentry, inode, slot, &slot->held);
+	__sync_fetch_and_add(&slot->held.seq, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* lsm.s/file_open: O_TRUNC's note, opens held during a commit, and all the waiting of tier wait-open. */
+#ifndef KU_OPEN_BPF_H
+#define KU_OPEN_BPF_H
+
+#define FMODE_WRITE 0x2
+
+/* Tier wait-open: asleep here, where no lock is held, then the walk goes again. */
+static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *slot, __u64 ref, struct inode *inode, __u32 union_id,
+					   struct task_struct *task, bool write, bool created)
+{
+	__u64 now, w;
+	int slept;
+
+	if (!ku_join(rec, inode, slot, ref, union_id, task, KU_OP_OPEN, created)) {
+		ku_lose(slot, ref, union_id, task, KU_OP_OPEN);
+		return 0;
+	}
+	__sync_fetch_and_add(&slot->openers, 1);
+	if (write)
+		__sync_fetch_and_add(&slot->write_openers, 1);
+	__sync_fetch_and_add(&slot->asleep, 1);
+	slept = ku_gate_sleep();
+	__sync_fetch_and_sub(&slot->asleep, 1);
+	if (write)
+		__sync_fetch_and_sub(&slot->write_openers, 1);
+	__sync_fetch_and_sub(&slot->openers, 1);
+	w = ku_word(slot);
+	ku_settle(rec, slot, slept);
+	ku_unjoin(slot);
+
+	if (rec->verdict == KU_V_ERROR) {
+		rec->verdict = KU_V_NONE;
+		rec->inode = 0;
+		return ku_minus(rec->err);
+	}
+	/* Not when its name was taken away meanwhile: then the kernel's copy-up fails, and looking again tells why. */
+	if (rec->verdict == KU_V_NATIVE && inode->i_nlink) {
+		rec->verdict = KU_V_NONE;
+		rec->inode = 0;
+		ku_lose(slot, ref, union_id, task, KU_OP_OPEN);
+		return 0;
+	}
+	rec->verdict = KU_V_NONE;
+	now = bpf_ktime_get_ns();
+	if (KU_WORD_GEN(w) == KU_REF_GEN(ref) && KU_STATE_PENDING(KU_WORD_STATE(w))) {
+		if (ku_restart_by_signal(task))
+			return -ERESTARTNOINTR;
+		if (now - rec->stale_ns > KU_STALE_NS) {
+			rec->stale_ns = now;
+			return -ESTALE;
+		}
+		ku_tell(KU_R_LEAVE, ref, union_id, task, KU_OP_OPEN, ETIME, KU_WORD_STATE(w));
+		ku_lose(slot, ref, union_id, task, KU_OP_OPEN);
+		return 0;
+	}
+	/* Done, lost or failed for somebody else: look again, by name. */
+	if (now - rec->stale_ns > KU_STALE_NS) {
+		rec->stale_ns = now;
+		return -ESTALE;
+	}
+	if (ku_restart_by_signal(task))
+		return -ERESTARTNOINTR;
+	return 0;
+}
+
+SEC("lsm.s/file_open")
+int BPF_PROG(ku_file_open, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	struct task_struct *task;
+	struct ku_union_cfg *u;
+	struct ku_slot *slot;
+	struct ku_rec *rec;
+	bool write, created = false;
+	__u64 ref = 0;
+	__u32 state;
+	int ret;
+
+	u = ku_union_of(inode);
+	if (!u || !ku_is_reg(inode) || ku_is_self())
+		return 0;
+	task = bpf_get_current_task_btf();
+	write = file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC;
+	slot = ku_entry(inode, &ref);
+	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
+	if (!write && state != KU_S_COMMITTING && state != KU_S_RENAMING)
+		return 0;
+	rec = ku_rec_of(task);
+	if (!rec)
+		return 0;
+	if (write) {
+		rec->open_inode = (__u64)inode;
+		rec->open_trunc = !!(file->f_flags & O_TRUNC);
+	}
+
+	if (state == KU_S_COMMITTING || state == KU_S_RENAMING) {
+		/* Also for reading: an old file held across the commit would miss every later write. */
+		if (!ku_can_wait(task) || ku_given_up(rec, inode)) {
+			rec->inode = 0;
+			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+		}
+		if (ku_cfg.tier == KU_TIER_PARK) {
+			if (write)
+				return 0; /* inode_copy_up parks it */
+			if (!ku_join(rec, inode, slot, ref, u->id, task, KU_OP_READ, false))
+				return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+			if (ku_park(task))
+				return -ERESTARTNOINTR;
+			ku_unjoin(slot);
+			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+		}
+	}
+	if (ku_cfg.tier != KU_TIER_WAIT_OPEN)
+		return 0;
+
+	if (!ku_can_wait(task) || (write && rec->open_trunc))
+		return 0; /* inode_copy_up calls the copy off */
+	if (rec->ref == ref && slot && !KU_STATE_PENDING(state) && rec->verdict == KU_V_NONE)
+		ku_settle(rec, slot, 0);
+	if (rec->inode == (__u64)inode && rec->verdict != KU_V_NONE) {
+		ret = rec->verdict == KU_V_ERROR ? ku_minus(rec->err) : 0;
+		rec->verdict = KU_V_NONE;
+		rec->inode = 0;
+		return ret;
+	}
+	if (ku_given_up(rec, inode)) {
+		if (slot && rec->ref == ref && KU_STATE_PENDING(state))
+			ku_tell(KU_R_LEAVE, ref, u->id, task, KU_OP_OPEN, ETIME, state);
+		rec->inode = 0;
+		return 0;
+	}
+	if (!slot || !KU_STATE_PENDING(state)) {
+		if (!inode->i_nlink && rec->inode == (__u64)inode && rec->walks++ < KU_MAX_WALKS && ku_restart_by_signal(task))
+			return -ERESTARTNOINTR;
+		if (!ku_wanted(u, inode) || !ku_is_lower(inode))
+			return 0;
+		ref = ku_request(u, inode, file->f_path.dentry, task, KU_OP_OPEN);
+		if (ref) {
+			created = true;
+			slot = ku_slot_of(ref);
+		} else {
+			slot = ku_entry(inode, &ref); /* somebody was faster */
+		}
+		if (!slot)
+			return 0;
+	}
+	return ku_wait_in_open(rec, slot, ref, inode, u->id, task, write, created);
+}
+
+#endif
