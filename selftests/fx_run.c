@@ -138,6 +138,7 @@ void fx_attach(struct fx *fx, ...)
 	argv[n++] = fx->merged;
 	argv[n] = NULL;
 
+	unlink(fx->log); /* what an earlier kunion said is not this one's */
 	fx->strangers = fx_kunion_count();
 	fx->tier = FX_TIER_NONE;
 	fx->kunion = fork();

@@ -125,6 +125,13 @@ static bool ku_has_option(const char *options, const char *name)
 	return value;
 }
 
+bool ku_mount_volatile(const char *options)
+{
+	_cleanup_free_ char *mode = ku_mount_option(options, "fsync");
+
+	return ku_has_option(options, "volatile") || (mode && !strcmp(mode, "volatile"));
+}
+
 /* The mountinfo line of a mount: 0 and the line (the caller frees it) with its fields, or -errno. */
 static int ku_mountinfo_find(uint64_t id, struct ku_mountinfo *ret, char **ret_line)
 {
@@ -166,8 +173,6 @@ static bool ku_option_on(const char *options, const char *name)
 
 static int ku_union_options(struct ku_union *u, const char *options)
 {
-	_cleanup_free_ char *fsync_mode = ku_mount_option(options, "fsync");
-
 	u->upperdir = ku_mount_option(options, "upperdir");
 	if (!u->upperdir)
 		return errno ? -errno : -EROFS;
@@ -187,7 +192,7 @@ static int ku_union_options(struct ku_union *u, const char *options)
 	u->nfs_export = ku_option_on(options, "nfs_export");
 	u->redirect_dir = ku_option_on(options, "redirect_dir");
 	u->userxattr = ku_has_option(options, "userxattr");
-	u->volatile_ = ku_has_option(options, "volatile") || (fsync_mode && !strcmp(fsync_mode, "volatile"));
+	u->volatile_ = ku_mount_volatile(options);
 	return 0;
 }
 

@@ -66,4 +66,7 @@ void ku_mount_unescape(char *s);
  */
 char *ku_mount_option(const char *options, const char *name);
 
+/* Do an overlay's options say that it never flushes? Written "volatile", newer kernels show "fsync=volatile". */
+bool ku_mount_volatile(const char *options);
+
 #endif

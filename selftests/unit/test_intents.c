@@ -544,6 +544,44 @@ KTAP_TEST(processes)
 	KTAP_CHECK(unit_count("/tmp/state") == 0);
 }
 
+/* A slot that one has done with is free for the other; an entry that nobody has recovered yet is for neither. */
+KTAP_TEST(slots)
+{
+	char name[KU_TEMP_NAME_MAX], path[PATH_MAX];
+	struct ku_intents *a, *b;
+	unsigned int id_a, id_b;
+	struct found f;
+	struct slot s;
+
+	unit_place();
+	a = open_record();
+	b = open_record();
+	KTAP_CHECK(ku_intents_begin(a, "", name, &id_a) == 0);
+	ku_intents_done(a, id_a);
+	KTAP_CHECK(ku_intents_begin(b, "", name, &id_b) == 0 && id_b == id_a, "%u %u", id_a, id_b);
+	ku_intents_done(b, id_b);
+
+	unit_text(UNIT_DIR "/" NAME0, "");
+	s = make_slot(NAME0, "");
+	put_slot(0, &s, sizeof(s));
+	KTAP_CHECK(ku_intents_begin(a, "", name, &id_a) == 0 && id_a == 1);
+	KTAP_CHECK(recover(b, false, &f) == 1 && !strcmp(f.path[0], NAME0));
+	ku_intents_done(a, id_a);
+	record_path(path);
+	KTAP_CHECK(unit_stat(path).st_size <= 3 * SLOT_SIZE);
+
+	/* A close does not take an entry along that is not done. */
+	unit_text(UNIT_DIR "/" NAME1, "");
+	s = make_slot(NAME1, "");
+	put_slot(0, &s, sizeof(s));
+	ku_intents_close(a);
+	ku_intents_close(b);
+	a = open_record();
+	KTAP_CHECK(recover(a, false, &f) == 1 && !strcmp(f.path[0], NAME1));
+	ku_intents_close(a);
+	KTAP_CHECK(unit_count("/tmp/state") == 0);
+}
+
 /* Opening and closing against each other: nobody is left with a record that has no name any more. */
 KTAP_TEST(open_and_close_race)
 {

@@ -88,6 +88,11 @@ KTAP_TEST(options)
 	KTAP_CHECK(option_is(o, "inde", NULL));
 	KTAP_CHECK(option_is("", "rw", NULL));
 	KTAP_CHECK(option_is(",,rw", "rw", ""));
+
+	KTAP_CHECK(ku_mount_volatile("rw,lowerdir=/a,volatile"));
+	KTAP_CHECK(ku_mount_volatile("rw,fsync=volatile,uuid=on"));
+	KTAP_CHECK(!ku_mount_volatile("rw,fsync=ordered,upperdir=volatile"));
+	KTAP_CHECK(!ku_mount_volatile("rw"));
 }
 
 /* Opens what must not open, and the line must say all of the words. */
@@ -134,6 +139,9 @@ KTAP_TEST(what_is_no_union)
 	refuses(UNIT_MERGED, -EROFS, "read-only");
 	KTAP_REQUIRE(mount(NULL, UNIT_MERGED, NULL, MS_REMOUNT | MS_BIND, NULL) == 0);
 	KTAP_REQUIRE(mount(NULL, UNIT_MERGED, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+	refuses(UNIT_MERGED, -EROFS, "read-only");
+	/* The mount is writable, its superblock is not. */
+	KTAP_REQUIRE(mount(NULL, UNIT_MERGED, NULL, MS_REMOUNT | MS_BIND, NULL) == 0);
 	refuses(UNIT_MERGED, -EROFS, "read-only");
 	KTAP_REQUIRE(umount(UNIT_MERGED) == 0);
 	KTAP_REQUIRE(mount("o", UNIT_MERGED, "overlay", 0, "lowerdir=" UNIT_LOWER ":" UNIT_LOWER "/sub") == 0 ||
@@ -374,6 +382,35 @@ KTAP_TEST(lock_race)
 	KTAP_CHECK(!bad, "%x", (unsigned int)bad);
 	KTAP_CHECK(shared[1] > 100, "%u", shared[1]);
 	KTAP_CHECK(unit_count("/tmp/run") == 0);
+}
+
+static struct ku_union leaving;
+
+static void leave(void)
+{
+	ku_union_close(&leaving);
+}
+
+/* The holder goes between our opening of its file and our locking of it: that file has no name any more, and locks out nobody. */
+KTAP_TEST(lock_of_a_file_just_removed)
+{
+	static struct unit_fault faults[] = {
+		{ .nr = SYS_flock, .arg = -1, .err = UNIT_GO_ON, .times = 1, .before = leave },
+	};
+	char err[KU_UNION_ERR];
+	struct ku_union u;
+
+	unit_layers();
+	unit_overlay(NULL);
+	leaving = opened(UNIT_MERGED);
+	u = opened(UNIT_MERGED);
+	KTAP_REQUIRE(ku_union_lock(&leaving, err) == 0);
+	unit_faults(faults, 1);
+	KTAP_CHECK(ku_union_lock(&u, err) == 0, "%s", err);
+	KTAP_CHECK(faults[0].failed == 1 && !leaving.path);
+	KTAP_CHECK(unit_count("/tmp/run") == 1);
+	KTAP_CHECK(lock_errno(UNIT_MERGED) == -EBUSY);
+	ku_union_close(&u);
 }
 
 KTAP_MAIN()

@@ -178,12 +178,15 @@ static inline void unit_fill(unsigned char *data, size_t size, uint64_t seed)
 /* Where the low half of a system call's argument is. */
 #define UNIT_LOW_HALF (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4u : 0u)
 
+#define UNIT_GO_ON (-1)
+
 /* One system call that fails: from the skip-th matching call of this thread on, times times (0: always). */
 struct unit_fault {
 	int nr;
 	int arg; /* -1: any call; else this argument & mask must equal value */
 	uint64_t mask, value;
-	int err; /* positive errno; 0: returns 0 without doing anything */
+	int err; /* positive errno; 0: returns 0 without doing anything; UNIT_GO_ON: is done after all */
+	void (*before)(void); /* called while the caller waits, in another thread; may be NULL */
 	unsigned int skip, times;
 	unsigned int seen, failed;
 };
@@ -204,8 +207,10 @@ static inline int unit_fault_answer(struct unit_faults *all, const struct seccom
 		if (f->seen++ < f->skip || (f->times && f->failed >= f->times))
 			continue;
 		f->failed++;
-		*ret_fail = true;
-		return -f->err;
+		if (f->before)
+			f->before();
+		*ret_fail = f->err != UNIT_GO_ON;
+		return *ret_fail ? -f->err : 0;
 	}
 	*ret_fail = false;
 	return 0;
