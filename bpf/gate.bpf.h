@@ -82,7 +82,7 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 	if (!rec || !ku_is_reg(inode))
 		return ku_go_native(rec, dentry, op);
 
-	if (ku_walk_again(rec, inode, task))
+	if (ku_can_wait(task) && ku_walk_again(rec, inode, task))
 		return -ERESTARTNOINTR;
 	/* Data copied for nothing would be thrown away: always native. */
 	trunc = op == KU_OP_OPEN && rec->open_inode == (__u64)inode && rec->open_trunc;

@@ -142,27 +142,30 @@ void fx_init(struct fx *fx, const struct fx_opts *opts)
 	setenv("KUNION_STOP_DIR", FX_DIR "/stop", 1);
 }
 
-static const char *fx_join(const char *dir, const char *name)
+const char *fx_name(const char *fmt, ...)
 {
-	char *path = NULL;
+	char *name = NULL;
+	va_list ap;
 
-	FX_REQUIRE(asprintf(&path, "%s/%s", dir, name) > 0, "memory");
-	return path; /* lasts as long as the test's process */
+	va_start(ap, fmt);
+	FX_REQUIRE(vasprintf(&name, fmt, ap) >= 0, "memory");
+	va_end(ap);
+	return name;
 }
 
 const char *fx_path(const struct fx *fx, const char *name)
 {
-	return fx_join(fx->merged, name);
+	return fx_name("%s/%s", fx->merged, name);
 }
 
 const char *fx_upath(const struct fx *fx, const char *name)
 {
-	return fx_join(fx->upper, name);
+	return fx_name("%s/%s", fx->upper, name);
 }
 
 const char *fx_lpath(const struct fx *fx, const char *name)
 {
-	return fx_join(fx->lower, name);
+	return fx_name("%s/%s", fx->lower, name);
 }
 
 void fx_lower_as(struct fx *fx, const char *name, uint32_t id, off_t size, mode_t mode)

@@ -83,7 +83,9 @@ bool fx_kernel_since(unsigned int major, unsigned int minor);
 /* A command by way of the shell; its status must be 0. */
 __attribute__((format(printf, 1, 2))) void fx_sh(const char *fmt, ...);
 
-/* Paths: "MERGED/name", "UPPER/name", "LOWER/name", in memory that lasts as long as the test. */
+/* A name put together, in memory that lasts as long as the test. */
+__attribute__((format(printf, 1, 2))) const char *fx_name(const char *fmt, ...);
+/* Paths: "MERGED/name", "UPPER/name", "LOWER/name", likewise. */
 const char *fx_path(const struct fx *fx, const char *name);
 const char *fx_upath(const struct fx *fx, const char *name);
 const char *fx_lpath(const struct fx *fx, const char *name);
@@ -237,7 +239,7 @@ struct fx_race {
 	enum fx_tier needs;		 /* skipped below */
 	struct fx_call first, second;	 /* their paths are names in the race's directory; the first brings the copy about */
 	const char *names[FX_NAMES_MAX]; /* to look at in the end */
-	bool second_waits;		 /* until the copy is there, else it must not wait for it */
+	bool second_waits;		 /* for the copy, on tier park; else it must not */
 };
 
 struct fx_ends {

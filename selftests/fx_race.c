@@ -39,36 +39,26 @@ void fx_point_go(const struct fx *fx, const struct fx_point *p)
 	fx_stop_go(fx, p->stop);
 }
 
-static const char *fx_in(const char *dir, const char *name)
-{
-	static char path[4][FX_PATH_MAX];
-	static unsigned int turn;
-	char *p = path[turn++ % 4];
-
-	snprintf(p, FX_PATH_MAX, "%s/%s", dir, name);
-	return p;
-}
-
 void fx_race_files(struct fx *fx, const char *dir, off_t size)
 {
-	fx_lower_as(fx, fx_in(dir, "f"), FX_F, size, 0644);
-	fx_lower_as(fx, fx_in(dir, "g"), FX_G, FX_G_SIZE, 0640);
+	fx_lower_as(fx, fx_name("%s/%s", dir, "f"), FX_F, size, 0644);
+	fx_lower_as(fx, fx_name("%s/%s", dir, "g"), FX_G, FX_G_SIZE, 0640);
 }
 
 struct fx_call fx_race_call(const struct fx *fx, const struct fx_call *c, const char *dir)
 {
 	struct fx_call call = *c;
 
-	call.path = fx_path(fx, fx_in(dir, c->path));
+	call.path = fx_path(fx, fx_name("%s/%s", dir, c->path));
 	if (c->path2)
-		call.path2 = fx_path(fx, fx_in(dir, c->path2));
+		call.path2 = fx_path(fx, fx_name("%s/%s", dir, c->path2));
 	return call;
 }
 
 void fx_race_look(const struct fx *fx, const struct fx_race *r, const char *dir, struct fx_ends *e)
 {
 	for (unsigned int i = 0; i < FX_NAMES_MAX && r->names[i]; i++)
-		fx_look(fx, fx_in(dir, r->names[i]), &e->at[i]);
+		fx_look(fx, fx_name("%s/%s", dir, r->names[i]), &e->at[i]);
 }
 
 void fx_race_order(const struct fx *fx, const struct fx_race *r, const char *dir, bool second_first, struct fx_ends *e)
@@ -123,7 +113,7 @@ static void fx_race_run(struct fx *fx, const struct fx_race *r, const struct fx_
 	fx_call_start(&op[0], &first);
 	fx_point_wait(fx, p);
 	fx_call_start(&op[1], &second);
-	if (r->second_waits && !p->renamed)
+	if (r->second_waits && !p->renamed && fx->tier == FX_TIER_PARK)
 		FX_CHECK(fx_wait_parked(&op[1], FX_LONG), "%s, %s: the second does not wait", r->name, p->name);
 	else
 		FX_CHECK(fx_op_wait(&op[1], FX_LONG), "%s, %s: the second waits", r->name, p->name);
@@ -140,12 +130,7 @@ static void fx_race_run(struct fx *fx, const struct fx_race *r, const struct fx_
 
 static const char *fx_race_dir(const struct fx_race *r, const char *what)
 {
-	static char dir[2][FX_PATH_MAX];
-	static unsigned int turn;
-	char *d = dir[turn++ % 2];
-
-	snprintf(d, FX_PATH_MAX, "%s/%s", r->name, what);
-	return d;
+	return fx_name("%s/%s", r->name, what);
 }
 
 static void fx_race_one(struct fx *fx, const struct fx_race *r, const struct fx_ends orders[2][2], fx_race_fn *mid, fx_race_fn *end)

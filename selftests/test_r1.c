@@ -25,11 +25,8 @@ static double call_ms(const struct fx_call *c, const char *when)
 /* What needs the directory's lock, exclusive or shared. Returns the longest time. */
 static double work_in(const struct fx *fx, const char *dir, unsigned int round, const char *when)
 {
-	char name[64], other[64];
+	const char *name = fx_name("%s/new%u", dir, round), *other = fx_name("%s/moved%u", dir, round);
 	double worst = 0;
-
-	snprintf(name, sizeof(name), "%s/new%u", dir, round);
-	snprintf(other, sizeof(other), "%s/moved%u", dir, round);
 	struct fx_call calls[] = {
 		{ .kind = FX_CREATE, .path = fx_path(fx, name), .id = 1 },
 		{ .kind = FX_READDIR, .path = fx_path(fx, dir) },
@@ -49,20 +46,13 @@ static double work_in(const struct fx *fx, const char *dir, unsigned int round, 
 
 static void lower_in(struct fx *fx, const char *dir)
 {
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s/f", dir);
-	fx_lower(fx, name, FX_KB(256), 0644);
+	fx_lower(fx, fx_name("%s/f", dir), FX_KB(256), 0644);
 }
 
 static struct fx_call call_in(const struct fx *fx, const char *dir, struct fx_call c)
 {
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s/f", dir);
-	c.path = fx_path(fx, name);
-	snprintf(name, sizeof(name), "%s/f2", dir);
-	c.path2 = fx_path(fx, name);
+	c.path = fx_path(fx, fx_name("%s/f", dir));
+	c.path2 = fx_path(fx, fx_name("%s/f2", dir));
 	return c;
 }
 

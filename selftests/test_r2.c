@@ -8,18 +8,15 @@
 /* With the copy held up: the name is gone for everybody, and nothing of the copy has it. */
 static void mid(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {
-	char name[128];
+	const char *name = fx_name("%s/f", dir);
 
-	snprintf(name, sizeof(name), "%s/f", dir);
 	KTAP_CHECK(!fx_exists(fx_path(fx, name)) && fx_is_whiteout(fx, name), "%s, %s: unlinked", r->name, p->name);
 }
 
 static void end(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {
-	char name[128], path[130];
+	const char *name = fx_name("%s/f", dir), *path = fx_name("/%s", name);
 
-	snprintf(name, sizeof(name), "%s/f", dir);
-	snprintf(path, sizeof(path), "/%s", name);
 	KTAP_CHECK(fx_is_whiteout(fx, name) && !fx_in_upper(fx, name), "%s, %s: a stray copy", r->name, p->name);
 	/* What was overtaken is told as lost, and nobody copied instead of it. */
 	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "result", p->renamed ? "ok" : "lost", NULL),

@@ -15,12 +15,11 @@
 /* A file beside the layers that takes what is free for users, up to `leave` bytes. */
 static void fill(const struct fx *fx, off_t leave)
 {
-	char path[FX_PATH_MAX + 16];
+	const char *path = fx_name("%s/filler", fx->upper_base);
 	struct statvfs st;
 	off_t take;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/filler", fx->upper_base);
 	KTAP_REQUIRE(statvfs(fx->upper_base, &st) == 0);
 	take = (off_t)(st.f_bavail * st.f_frsize) - leave;
 	KTAP_REQUIRE(take > 0, "%lld bytes free", (long long)(st.f_bavail * st.f_frsize));
@@ -32,9 +31,8 @@ static void fill(const struct fx *fx, off_t leave)
 
 static void make_room(const struct fx *fx)
 {
-	char path[FX_PATH_MAX + 16];
+	const char *path = fx_name("%s/filler", fx->upper_base);
 
-	snprintf(path, sizeof(path), "%s/filler", fx->upper_base);
 	KTAP_REQUIRE(unlink(path) == 0);
 	sync();
 }
@@ -58,7 +56,7 @@ static const struct fx_opts small = { .upper_fs = "tmpfs", .lower_fs = "tmpfs", 
 static void user_then_root(enum fx_call_kind kind, const char *name)
 {
 	struct fx_op op[2];
-	char path[16];
+	const char *path = fx_name("/%s", name);
 	struct fx fx;
 
 	begin(&fx, &ext4);
@@ -66,7 +64,6 @@ static void user_then_root(enum fx_call_kind kind, const char *name)
 	fx_attach(&fx, NULL);
 	if (kind != FX_OPEN_W)
 		fx_needs(&fx, FX_TIER_PARK);
-	snprintf(path, sizeof(path), "/%s", name);
 	fx_stop_arm(&fx, "copying");
 	fx_call_start(&op[0], FX_CALL(kind, fx_path(&fx, name), .mode = 0600, .as = USER));
 	fx_stop_wait(&fx, "copying", FX_LONG);

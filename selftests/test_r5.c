@@ -10,12 +10,9 @@
 /* With the copy held up: the name has the other file. The first call may have gone on with that already. */
 static void mid(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {
-	char name[128];
+	int fd = open(fx_path(fx, fx_name("%s/f", dir)), O_RDONLY | O_CLOEXEC);
 	struct stat st;
-	int fd;
 
-	snprintf(name, sizeof(name), "%s/f", dir);
-	fd = open(fx_path(fx, name), O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		KTAP_CHECK(errno == ENOENT && r->first.kind == FX_RENAME, "%s, %s", r->name, p->name);
 		return;
@@ -28,9 +25,8 @@ static void mid(struct fx *fx, const struct fx_race *r, const struct fx_point *p
 
 static void end(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {
-	char path[128];
+	const char *path = fx_name("/%s/f", dir);
 
-	snprintf(path, sizeof(path), "/%s/f", dir);
 	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "engine", "kunion", "result",
 				 p->renamed ? "ok" : "lost", NULL),
 		   "%s, %s", r->name, p->name);

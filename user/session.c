@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "session.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 
 #include "intents.h"
 #include "log.h"
@@ -389,88 +387,6 @@ static int ku_start_workers(struct ku_session *s)
 	return 0;
 }
 
-static bool ku_unions_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512])
-{
-	s->unions = calloc(npaths, sizeof(*s->unions));
-	if (!s->unions) {
-		snprintf(err, 512, "out of memory");
-		return false;
-	}
-	for (unsigned int i = 0; i < npaths; i++) {
-		struct ku_attached *at = &s->unions[i];
-
-		at->id = i;
-		at->u.lock_fd = -1;
-		if (ku_union_open(paths[i], &at->u, err))
-			return false;
-		s->nunions++;
-		for (unsigned int j = 0; j < i; j++)
-			if (s->unions[j].u.dev == at->u.dev) {
-				snprintf(err, 512, "%s: the same union as %s; name each union once", paths[i], s->unions[j].u.path);
-				return false;
-			}
-		if (ku_union_lock(&at->u, err))
-			return false;
-	}
-	return true;
-}
-
-/* What a crash left between link and rename goes before anything new begins. */
-static bool ku_unions_recover(struct ku_session *s, char err[static 512])
-{
-	for (unsigned int i = 0; i < s->nunions; i++) {
-		struct ku_attached *at = &s->unions[i];
-		_cleanup_close_ int root = -1;
-		int n;
-
-		n = ku_intents_open(at->u.key, !at->u.volatile_, &at->intents);
-		if (n) {
-			snprintf(err, 512, "%s: cannot open its intents record: %s", at->u.path, strerror(-n));
-			return false;
-		}
-		root = ku_union_root(&at->u);
-		n = root < 0 ? root : ku_intents_recover(at->intents, root, false, NULL, NULL);
-		if (n < 0) {
-			snprintf(err, 512, "%s: cannot clean up after an earlier run: %s; see 'kunion fsck'", at->u.path, strerror(-n));
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool ku_unions_attach(struct ku_session *s, char err[static 512])
-{
-	for (unsigned int i = 0; i < s->nunions; i++) {
-		struct ku_attached *at = &s->unions[i];
-		struct ku_union_cfg cfg = { .id = i, .mode = s->opts.mode, .min_size = s->opts.min_size };
-		_cleanup_close_ int root = -1;
-		struct statx stx;
-		uint32_t seen;
-		int n;
-
-		/* A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). */
-		if (at->u.metacopy)
-			cfg.mode = KU_MODE_OBSERVE;
-		seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
-		n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
-		if (n) {
-			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
-			return false;
-		}
-		s->nalive++;
-		root = ku_union_root(&at->u);
-		if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
-			snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
-			return false;
-		}
-		if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
-			snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
-			return false;
-		}
-	}
-	return true;
-}
-
 static bool ku_session_bpf(struct ku_session *s, char err[static 512])
 {
 	bool manage = s->opts.mode == KU_MODE_MANAGE;
@@ -520,7 +436,7 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 
-	if (!ku_unions_look(s, paths, npaths, err))
+	if (!ku_attach_look(s, paths, npaths, err))
 		goto fail;
 	n = opts->events ? ku_events_open(opts->events, &s->events) : 0;
 	if (n) {
@@ -529,7 +445,7 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 	}
 	if (!ku_session_bpf(s, err))
 		goto fail;
-	if (manage && (!ku_unions_recover(s, err) || !ku_session_gate(s, err)))
+	if (manage && (!ku_attach_recover(s, err) || !ku_session_gate(s, err)))
 		goto fail;
 	s->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -549,7 +465,7 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 		snprintf(err, 512, "%s", s->bpf.why);
 		goto fail;
 	}
-	if (!ku_unions_attach(s, err))
+	if (!ku_attach_all(s, err))
 		goto fail;
 	s->attached = true;
 	return s;

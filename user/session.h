@@ -122,6 +122,14 @@ int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void 
 /* The union that id (of a record) names, NULL if it is gone. */
 struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id);
 
+/*
+ * The steps of attaching; false with a line in err. attach.c
+ * look: are they unions, and nobody else's? recover: what a crash left goes before anything new begins. all: from here on they are gated.
+ */
+bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512]);
+bool ku_attach_recover(struct ku_session *s, char err[static 512]);
+bool ku_attach_all(struct ku_session *s, char err[static 512]);
+
 /* One copy, in a worker: from REQUESTED to a terminal state. worker.c */
 void ku_worker_copy(struct ku_session *s, struct ku_pending *p);
 /* The path of a request's record below the union's root, "/a/b"; NULL if it has none or without memory. worker.c */

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Attaching a session to its unions: all of them or none. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "intents.h"
+#include "session.h"
+#include "util.h"
+
+bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512])
+{
+	s->unions = calloc(npaths, sizeof(*s->unions));
+	if (!s->unions) {
+		snprintf(err, 512, "out of memory");
+		return false;
+	}
+	for (unsigned int i = 0; i < npaths; i++) {
+		struct ku_attached *at = &s->unions[i];
+
+		at->id = i;
+		at->u.lock_fd = -1;
+		if (ku_union_open(paths[i], &at->u, err))
+			return false;
+		s->nunions++;
+		for (unsigned int j = 0; j < i; j++)
+			if (s->unions[j].u.dev == at->u.dev) {
+				snprintf(err, 512, "%s: the same union as %s; name each union once", paths[i], s->unions[j].u.path);
+				return false;
+			}
+		if (ku_union_lock(&at->u, err))
+			return false;
+	}
+	return true;
+}
+
+/* What a crash left between link and rename goes before anything new begins. */
+bool ku_attach_recover(struct ku_session *s, char err[static 512])
+{
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		struct ku_attached *at = &s->unions[i];
+		_cleanup_close_ int root = -1;
+		int n;
+
+		n = ku_intents_open(at->u.key, !at->u.volatile_, &at->intents);
+		if (n) {
+			snprintf(err, 512, "%s: cannot open its intents record: %s", at->u.path, strerror(-n));
+			return false;
+		}
+		root = ku_union_root(&at->u);
+		n = root < 0 ? root : ku_intents_recover(at->intents, root, false, NULL, NULL);
+		if (n < 0) {
+			snprintf(err, 512, "%s: cannot clean up after an earlier run: %s; see 'kunion fsck'", at->u.path, strerror(-n));
+			return false;
+		}
+	}
+	return true;
+}
+
+bool ku_attach_all(struct ku_session *s, char err[static 512])
+{
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		struct ku_attached *at = &s->unions[i];
+		struct ku_union_cfg cfg = { .id = i, .mode = s->opts.mode, .min_size = s->opts.min_size };
+		_cleanup_close_ int root = -1;
+		struct statx stx;
+		uint32_t seen;
+		int n;
+
+		/* A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). */
+		if (at->u.metacopy)
+			cfg.mode = KU_MODE_OBSERVE;
+		seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
+		n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
+		if (n) {
+			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
+			return false;
+		}
+		s->nalive++;
+		root = ku_union_root(&at->u);
+		if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
+			snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
+			return false;
+		}
+		if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
+			snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
+			return false;
+		}
+	}
+	return true;
+}
