@@ -65,6 +65,7 @@ struct user_namespace {
 };
 
 struct cred {
+	kuid_t uid;   /* who waited, for the record */
 	kuid_t fsuid; /* to whom a copy is charged */
 	kgid_t fsgid;
 	kernel_cap_t cap_effective;
@@ -165,7 +166,7 @@ struct task_struct {
 	unsigned int ptrace;
 	int pid;
 	int tgid;
-	const struct cred *cred;
+	const struct cred *real_cred; /* cred is the mounter's while overlayfs copies */
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	sigset_t blocked;

@@ -64,31 +64,13 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 	return 0;
 }
 
-SEC("lsm.s/file_open")
-int BPF_PROG(ku_file_open, struct file *file)
+/* What to do with an open that may have to wait: the hook's answer. */
+static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *file, struct inode *inode, struct task_struct *task,
+					  struct ku_rec *rec, struct ku_slot *slot, __u64 ref, __u32 state, bool write)
 {
-	struct inode *inode = file->f_inode;
-	struct task_struct *task;
-	struct ku_union_cfg *u;
-	struct ku_slot *slot;
-	struct ku_rec *rec;
-	bool write, created = false;
-	__u64 ref = 0;
-	__u32 state;
+	bool created = false;
 	int ret;
 
-	u = ku_union_of(inode);
-	if (!u || !ku_is_reg(inode) || ku_is_self())
-		return 0;
-	task = bpf_get_current_task_btf();
-	write = file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC;
-	slot = ku_entry(inode, &ref);
-	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
-	if (!write && state != KU_S_COMMITTING && state != KU_S_RENAMING)
-		return 0;
-	rec = ku_rec_of(task);
-	if (!rec)
-		return 0;
 	if (write) {
 		rec->open_inode = (__u64)inode;
 		rec->open_trunc = !!(file->f_flags & O_TRUNC);
@@ -146,6 +128,38 @@ int BPF_PROG(ku_file_open, struct file *file)
 			return 0;
 	}
 	return ku_wait_in_open(rec, slot, ref, inode, u->id, task, write, created);
+}
+
+SEC("lsm.s/file_open")
+int BPF_PROG(ku_file_open, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	struct task_struct *task;
+	struct ku_union_cfg *u;
+	struct ku_slot *slot;
+	struct ku_rec *rec;
+	__u64 ref = 0;
+	__u32 state;
+	bool write;
+	int ret;
+
+	u = ku_union_of(inode);
+	if (!u || !ku_is_reg(inode) || ku_is_self())
+		return 0;
+	task = bpf_get_current_task_btf();
+	write = file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC;
+	slot = ku_entry(inode, &ref);
+	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
+	if (!write && state != KU_S_COMMITTING && state != KU_S_RENAMING)
+		return 0;
+	rec = ku_rec_of(task);
+	if (!rec)
+		return 0;
+	ret = ku_open_decide(u, file, inode, task, rec, slot, ref, state, write);
+	/* It goes on: whichever walk this was, the next -ESTALE is a first one again. */
+	if (!ret)
+		rec->stale_ns = 0;
+	return ret;
 }
 
 #endif

@@ -104,12 +104,12 @@ static __always_inline __u32 ku_current_op(struct task_struct *task)
 static __always_inline void ku_fill_who(struct ku_task *who, struct task_struct *task)
 {
 	__u64 ids = bpf_get_current_pid_tgid();
-	const struct cred *cred = task->cred;
+	const struct cred *cred = task->real_cred; /* cred is the mounter's, for overlayfs has taken that on */
 	__u64 caps = 0;
 
 	who->tid = (__u32)ids;
 	who->pid = ids >> 32;
-	who->uid = (__u32)bpf_get_current_uid_gid();
+	who->uid = BPF_CORE_READ(cred, uid.val);
 	who->cgroup_id = bpf_get_current_cgroup_id();
 	bpf_get_current_comm(who->comm, sizeof(who->comm));
 	who->fsuid = BPF_CORE_READ(cred, fsuid.val);

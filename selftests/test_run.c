@@ -85,7 +85,9 @@ static void refused(const struct said *s, const char *name)
 	const char *end = strchr(s->err, '\n');
 
 	KTAP_CHECK(WIFEXITED(s->status) && WEXITSTATUS(s->status) == 2, "status %#x", s->status);
-	KTAP_CHECK(end && !end[1] && end - s->err > 10 && !s->out[0], "not one line on stderr: %s%s", s->err, s->out);
+	/* Bad arguments get a second one, on where to find help. */
+	KTAP_CHECK(end && (!end[1] || !strncmp(end + 1, "Try ", 4)) && end - s->err > 10 && !s->out[0], "not one line on stderr: %s%s",
+		   s->err, s->out);
 	KTAP_CHECK(strstr(s->err, name), "'%s' is not in: %s", name, s->err);
 	KTAP_CHECK(!fx_exists(FX_DIR "/ran"), "the command ran");
 	for (int i = 0; i < 1000 && fx_kunion_count(); i++)

@@ -559,6 +559,9 @@ static void run_batch(struct stress *s)
 	log = fx_log_text(&s->fx);
 	ktap_diag("%s", log);
 	free(log);
+	if (!s->fx.opts.kernel)
+		fx_sh("sed -n 's/.*\"engine\":\"\\([a-z]*\\)\".*\"result\":\"\\([A-Za-z0-9]*\\)\".*/\\1 \\2/p' %s |"
+		      " sort | uniq -c | sed 's/^ */# copy-ups so far: /'", s->fx.events);
 }
 
 static uint64_t number_from(const char *variable, uint64_t otherwise)

@@ -24,7 +24,7 @@
 #define KU_CHUNK_SLOW_NS (KU_CHUNK_AIM_NS * 3 / 2)
 #define KU_CHUNK_FAST_NS (KU_CHUNK_AIM_NS / 2)
 
-#define KU_SPACE_EVERY (4u << 20) /* bytes between two looks at the free space */
+#define KU_SPACE_EVERY (4u << 20) /* bytes between two looks at the free space, or one chunk */
 #define KU_BUF_SIZE (256u << 10)
 
 struct ku_copier {
@@ -35,7 +35,7 @@ struct ku_copier {
 	const char *why;
 	uint64_t bytes;
 	size_t chunk;
-	uint64_t unchecked; /* bytes since the free space was looked at */
+	uint64_t allowed; /* bytes that may come before the free space is looked at again */
 	bool no_seek_data;
 	char *buf;
 };
@@ -82,17 +82,22 @@ static bool ku_copy_cancelled(const struct ku_copier *c)
 }
 
 /* Is there room for these bytes without the blocks that are kept for root? */
-static int ku_copy_room(const struct ku_copier *c, uint64_t bytes)
+static int ku_copy_room(struct ku_copier *c, uint64_t bytes)
 {
 	struct statvfs st;
-	uint64_t unit;
+	uint64_t unit, most = bytes > KU_SPACE_EVERY ? bytes : KU_SPACE_EVERY;
 
 	if (fstatvfs(c->dst, &st) < 0)
 		return -errno;
+	c->allowed = most;
 	if (!st.f_blocks) /* no limit at all: tmpfs with size=0 */
 		return 0;
 	unit = st.f_frsize ? st.f_frsize : st.f_bsize ? st.f_bsize : 4096;
-	return bytes / unit + !!(bytes % unit) > st.f_bavail ? -ENOSPC : 0;
+	if (bytes / unit + !!(bytes % unit) > st.f_bavail)
+		return -ENOSPC;
+	if (most / unit > st.f_bavail)
+		c->allowed = st.f_bavail * unit;
+	return 0;
 }
 
 /* The data segment at or behind pos: 0 and its bounds, 1 when only a hole is left, -errno. */
@@ -139,7 +144,9 @@ static int ku_copy_room_for_all(struct ku_copier *c)
 		if (++n % 1024 == 0 && ku_copy_cancelled(c))
 			return -ECANCELED;
 	}
-	return ku_copy_room(c, need);
+	r = ku_copy_room(c, need);
+	c->allowed = 0; /* it was for all, and others write too */
+	return r;
 }
 
 static ssize_t ku_copy_by_buffer(struct ku_copier *c, off_t pos, size_t len)
@@ -214,19 +221,18 @@ static ssize_t ku_copy_chunk(struct ku_copier *c, off_t pos, off_t end)
 	uint64_t began;
 	ssize_t n;
 
-	if (c->opts && !c->opts->may_use_reserve && c->unchecked >= KU_SPACE_EVERY) {
+	if (c->opts && !c->opts->may_use_reserve && len > c->allowed) {
 		int r = ku_copy_room(c, len);
 
 		if (r < 0)
 			return r;
-		c->unchecked = 0;
 	}
 
 	began = ku_now_ns();
 	n = ku_copy_try(c, pos, len);
 	if (n > 0) {
 		ku_copy_adapt(c, (size_t)n, ku_now_ns() - began);
-		c->unchecked += (uint64_t)n;
+		c->allowed -= (uint64_t)n < c->allowed ? (uint64_t)n : c->allowed;
 		c->bytes += (uint64_t)n;
 		return n;
 	}

@@ -190,7 +190,8 @@ static int ku_union_options(struct ku_union *u, const char *options)
 	u->metacopy = ku_option_on(options, "metacopy");
 	u->index = ku_option_on(options, "index");
 	u->nfs_export = ku_option_on(options, "nfs_export");
-	u->redirect_dir = ku_option_on(options, "redirect_dir");
+	/* metacopy brings it along; 6.1 does not show that. */
+	u->redirect_dir = u->metacopy || ku_option_on(options, "redirect_dir");
 	u->userxattr = ku_has_option(options, "userxattr");
 	u->volatile_ = ku_mount_volatile(options);
 	return 0;

@@ -206,7 +206,7 @@ static void sparse_by(enum ku_copy_how how)
 		unit_fill(page, sizeof(page), i);
 		KTAP_REQUIRE(pwrite(src, page, sizeof(page), (off_t)i * MIB) == sizeof(page));
 	}
-	KTAP_REQUIRE(ftruncate(src, (off_t)3000 * MIB + 7) == 0);
+	KTAP_REQUIRE(ftruncate(src, (off_t)300 * MIB + 7) == 0);
 	dst = open_new("/tmp/a/dst");
 	KTAP_CHECK(ku_copy_data(src, dst, &opts, &stats) == 0);
 	KTAP_CHECK(stats.how == how, "%s, because %s", ku_copy_how_name(stats.how), stats.why);

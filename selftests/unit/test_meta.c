@@ -169,6 +169,7 @@ KTAP_TEST(user_and_trusted_xattrs_of_any_size)
 	need_xattr(setxattr("/tmp/src", "trusted.big", big, sizeof(big), 0), "trusted.big");
 	KTAP_REQUIRE(setxattr("/tmp/src", "trusted.empty", "", 0, 0) == 0);
 	for (int i = 0; i < 300; i++) {
+		memset(name, 0, sizeof(name));
 		snprintf(name, sizeof(name), "trusted.n%d", i);
 		KTAP_REQUIRE(setxattr("/tmp/src", name, name, (size_t)(i % 20), 0) == 0);
 	}
@@ -176,6 +177,7 @@ KTAP_TEST(user_and_trusted_xattrs_of_any_size)
 	KTAP_CHECK(has_value("/tmp/dst", "trusted.big", big, sizeof(big)));
 	KTAP_CHECK(has_value("/tmp/dst", "trusted.empty", "", 0));
 	for (int i = 0; i < 300; i++) {
+		memset(name, 0, sizeof(name));
 		snprintf(name, sizeof(name), "trusted.n%d", i);
 		KTAP_CHECK(has_value("/tmp/dst", name, name, (size_t)(i % 20)));
 	}
