@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# make [V=1] [O=DIR] [SANITIZE=1]; make demo, check, unit, install, uninstall, clean
+# make [V=1] [O=DIR] [SANITIZE=1]; make deps, tests, check, demo, install, uninstall, clean
 
 O ?= build
 PREFIX ?= /usr/local
@@ -24,8 +24,8 @@ endif
 LIBS := libbpf fuse3 json-c
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra $(if $(CI),-Werror)
-SAN := $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer)
 comma := ,
+SAN := $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer)
 # Recipes ask pkg-config when they run, so that `make deps` works on a machine that has none of this yet.
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SAN) -D_GNU_SOURCE -DKU_VERSION='"$(VERSION)"' -Iuser -Ibpf -I$(O) \
 	-pthread $(shell $(PKG_CONFIG) --cflags $(LIBS))

@@ -3,6 +3,45 @@
 #ifndef KU_COMMIT_BPF_H
 #define KU_COMMIT_BPF_H
 
+/*
+ * Between the look-up of a file and its new name: vfs_link calls a file gone that a commit has replaced meanwhile, and one whose commit
+ * runs must not be linked any more. The new name's directory is locked, which need not be the file's.
+ */
+SEC("lsm/inode_link")
+int BPF_PROG(ku_inode_link, struct dentry *old_dentry, struct inode *dir, struct dentry *new_dentry)
+{
+	struct inode *inode = old_dentry->d_inode;
+	struct task_struct *task;
+	struct ku_union_cfg *u;
+	struct ku_slot *slot;
+	struct ku_rec *rec;
+	__u64 ref = 0;
+	__u32 state;
+
+	if (!inode)
+		return 0;
+	u = ku_union_of(inode);
+	if (!u || u->mode != KU_MODE_MANAGE || !ku_is_reg(inode) || ku_is_self())
+		return 0;
+	slot = ku_entry(inode, &ref);
+	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
+	if (inode->i_nlink && !ku_commits(state))
+		return 0;
+	task = bpf_get_current_task_btf();
+	rec = ku_rec_of(task);
+	if (!rec)
+		return 0;
+	if (!slot || !ku_commits(state))
+		return ku_walk_again(rec, inode, task);
+	if (ku_can_wait(task) && ku_cfg.tier == KU_TIER_PARK && !ku_given_up(rec, inode) &&
+	    ku_join(rec, inode, slot, ref, u->id, task, KU_OP_LINK, false)) {
+		if (ku_park(task))
+			return -ERESTARTNOINTR;
+		ku_unjoin(slot);
+	}
+	return ku_lose(slot, ref, u->id, task, KU_OP_LINK) ? 0 : ku_out_of_the_way(task);
+}
+
 SEC("lsm/inode_unlink")
 int BPF_PROG(ku_inode_unlink, struct inode *dir, struct dentry *dentry)
 {

@@ -23,9 +23,8 @@ static __always_inline int ku_go_native(struct ku_rec *rec, struct dentry *dentr
 static __always_inline int ku_overtake(struct ku_rec *rec, struct ku_slot *slot, __u64 ref, __u32 union_id, struct dentry *dentry,
 				       struct task_struct *task, __u32 op)
 {
-	/* The commit's rename waits for the lock that this task holds: walking again finds the new file. */
 	if (!ku_lose(slot, ref, union_id, task, op))
-		return -ESTALE;
+		return ku_out_of_the_way(task);
 	return ku_go_native(rec, dentry, op);
 }
 
@@ -82,19 +81,22 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 	if (!rec || !ku_is_reg(inode))
 		return ku_go_native(rec, dentry, op);
 
-	if (ku_can_wait(task) && ku_walk_again(rec, inode, task))
-		return -ERESTARTNOINTR;
 	/* Data copied for nothing would be thrown away: always native. */
 	trunc = op == KU_OP_OPEN && rec->open_inode == (__u64)inode && rec->open_trunc;
 	slot = ku_entry(inode, &ref);
 	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
+	if (u->mode == KU_MODE_MANAGE && !KU_STATE_PENDING(state)) {
+		ret = ku_walk_again(rec, inode, task);
+		if (ret)
+			return ret;
+	}
 
 	if (slot && rec->ref == ref && !KU_STATE_PENDING(state) && rec->verdict == KU_V_NONE)
 		ku_settle(rec, slot, 0);
 	if (ku_verdict(rec, inode, dentry, op, &ret))
 		goto passed;
 
-	if (!ku_can_wait(task) || trunc || ku_cfg.tier != KU_TIER_PARK || ku_given_up(rec, inode))
+	if (!ku_can_wait(task) || (trunc && !ku_commits(state)) || ku_cfg.tier != KU_TIER_PARK || ku_given_up(rec, inode))
 		goto native;
 
 	if (!slot || !KU_STATE_PENDING(state)) {

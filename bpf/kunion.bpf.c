@@ -6,6 +6,7 @@
  * lsm/inode_copy_up	every copy-up, before its first byte: makes or joins an entry and parks (tier park); calls our
  *			copy off when the kernel goes on by itself
  * lsm.s/file_open	notes O_TRUNC; waits for a copy (tier wait-open); holds opens while a commit is under way
+ * lsm/inode_link	holds links during a commit
  * lsm/inode_unlink	makes a pending copy moot
  * lsm/inode_rename	the same for a file renamed over; for kunion's own rename: the last word on a commit
  * lsm/inode_getattr	the holder test, on a worker's statx

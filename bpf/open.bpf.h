@@ -12,7 +12,7 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 	__u64 now, w;
 	int slept;
 
-	if (!ku_join(rec, inode, slot, ref, union_id, task, KU_OP_OPEN, created)) {
+	if (!ku_join(rec, inode, slot, ref, union_id, task, write ? KU_OP_OPEN : KU_OP_READ, created)) {
 		ku_lose(slot, ref, union_id, task, KU_OP_OPEN);
 		return 0;
 	}
@@ -46,7 +46,7 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 	if (KU_WORD_GEN(w) == KU_REF_GEN(ref) && KU_STATE_PENDING(KU_WORD_STATE(w))) {
 		if (ku_restart_by_signal(task))
 			return -ERESTARTNOINTR;
-		if (now - rec->stale_ns > KU_STALE_NS) {
+		if (!rec->rewalk) {
 			rec->stale_ns = now;
 			return -ESTALE;
 		}
@@ -55,7 +55,7 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 		return 0;
 	}
 	/* Done, lost or failed for somebody else: look again, by name. */
-	if (now - rec->stale_ns > KU_STALE_NS) {
+	if (!rec->rewalk) {
 		rec->stale_ns = now;
 		return -ESTALE;
 	}
@@ -76,27 +76,27 @@ static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *f
 		rec->open_trunc = !!(file->f_flags & O_TRUNC);
 	}
 
-	if (state == KU_S_COMMITTING || state == KU_S_RENAMING) {
+	if (ku_commits(state)) {
 		/* Also for reading: an old file held across the commit would miss every later write. */
 		if (!ku_can_wait(task) || ku_given_up(rec, inode)) {
 			rec->inode = 0;
-			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : ku_out_of_the_way(task);
 		}
 		if (ku_cfg.tier == KU_TIER_PARK) {
 			if (write)
 				return 0; /* inode_copy_up parks it */
 			if (!ku_join(rec, inode, slot, ref, u->id, task, KU_OP_READ, false))
-				return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+				return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : ku_out_of_the_way(task);
 			if (ku_park(task))
 				return -ERESTARTNOINTR;
 			ku_unjoin(slot);
-			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : -ESTALE;
+			return ku_lose(slot, ref, u->id, task, KU_OP_READ) ? 0 : ku_out_of_the_way(task);
 		}
 	}
 	if (ku_cfg.tier != KU_TIER_WAIT_OPEN)
 		return 0;
 
-	if (!ku_can_wait(task) || (write && rec->open_trunc))
+	if (!ku_can_wait(task) || (write && rec->open_trunc && !ku_commits(state)))
 		return 0; /* inode_copy_up calls the copy off */
 	if (rec->ref == ref && slot && !KU_STATE_PENDING(state) && rec->verdict == KU_V_NONE)
 		ku_settle(rec, slot, 0);
@@ -113,8 +113,6 @@ static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *f
 		return 0;
 	}
 	if (!slot || !KU_STATE_PENDING(state)) {
-		if (!inode->i_nlink && rec->inode == (__u64)inode && rec->walks++ < KU_MAX_WALKS && ku_restart_by_signal(task))
-			return -ERESTARTNOINTR;
 		if (!ku_wanted(u, inode) || !ku_is_lower(inode))
 			return 0;
 		ref = ku_request(u, inode, file->f_path.dentry, task, KU_OP_OPEN);
@@ -140,7 +138,7 @@ int BPF_PROG(ku_file_open, struct file *file)
 	struct ku_rec *rec;
 	__u64 ref = 0;
 	__u32 state;
-	bool write;
+	bool write, gone;
 	int ret;
 
 	u = ku_union_of(inode);
@@ -150,14 +148,22 @@ int BPF_PROG(ku_file_open, struct file *file)
 	write = file->f_mode & FMODE_WRITE || file->f_flags & O_TRUNC;
 	slot = ku_entry(inode, &ref);
 	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
-	if (!write && state != KU_S_COMMITTING && state != KU_S_RENAMING)
+	/* An inode that had an entry and has no name: perhaps replaced, then a descriptor on it is worth nothing. */
+	gone = u->mode == KU_MODE_MANAGE && !inode->i_nlink && !KU_STATE_PENDING(state) && ku_last_ref(inode);
+	if (!write && !gone && !ku_commits(state))
 		return 0;
 	rec = ku_rec_of(task);
 	if (!rec)
 		return 0;
+	if (gone) {
+		ret = ku_walk_again(rec, inode, task);
+		if (ret || !write)
+			return ret;
+	}
+	rec->rewalk = bpf_ktime_get_ns() - rec->stale_ns < KU_STALE_NS; /* before any sleep */
 	ret = ku_open_decide(u, file, inode, task, rec, slot, ref, state, write);
-	/* It goes on: whichever walk this was, the next -ESTALE is a first one again. */
-	if (!ret)
+	/* It goes on, or starts anew: the next -ESTALE is a first one again. */
+	if (ret != -ESTALE)
 		rec->stale_ns = 0;
 	return ret;
 }

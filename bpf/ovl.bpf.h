@@ -58,7 +58,7 @@ static __always_inline bool ku_is_lower(struct inode *inode)
 
 /*
  * The holder test of KERNEL.md 9. The caller itself holds one reference on the dentry; each task asleep in file_open on this slot
- * holds two more (the walk's path and the file's), and a write count if it opens for writing.
+ * holds two more (the walk's path and the file's), and a count as writer or reader.
  */
 static __always_inline __u32 ku_held(struct dentry *dentry, struct inode *inode, struct ku_slot *slot, struct ku_holders *h)
 {
@@ -69,7 +69,7 @@ static __always_inline __u32 ku_held(struct dentry *dentry, struct inode *inode,
 	h->d_count = BPF_CORE_READ(dentry, d_lockref.count);
 	h->i_count = BPF_CORE_READ(inode, i_count.counter);
 	h->writers = BPF_CORE_READ(inode, i_writecount.counter);
-	h->readers = 0;
+	h->readers = openers - writers; /* what the kernel cannot tell without CONFIG_IMA */
 	if (bpf_core_field_exists(inode->i_readcount))
 		h->readers = BPF_CORE_READ(inode, i_readcount.counter);
 
@@ -77,11 +77,12 @@ static __always_inline __u32 ku_held(struct dentry *dentry, struct inode *inode,
 		excess |= KU_HELD_DENTRY;
 	if (h->i_count != 1)
 		excess |= KU_HELD_INODE;
-	if (h->readers)
+	if (h->readers != openers - writers)
 		excess |= KU_HELD_READ;
 	if (h->writers != writers)
 		excess |= KU_HELD_WRITE;
-	if (BPF_CORE_READ(inode, i_fsnotify_mask))
+	/* A watch on the directory would see the copy's temporary name, and the file go and come. */
+	if (BPF_CORE_READ(inode, i_fsnotify_mask) || BPF_CORE_READ(dentry, d_parent, d_inode, i_fsnotify_mask))
 		excess |= KU_HELD_NOTIFY;
 	if (BPF_CORE_READ(dentry, d_flags) & DCACHE_MOUNTED)
 		excess |= KU_HELD_MOUNT;

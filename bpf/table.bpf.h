@@ -58,11 +58,13 @@ struct ku_rec {
 	__u64 native_dentry; /* a native copy-up under way, for its end */
 	__u64 native_ns;
 	__u32 open_trunc;
+	__u32 rewalk;	   /* this is the walk after an -ESTALE: another one would reach the user */
 	__u32 requester;
 	__u32 verdict; /* enum ku_verdict */
 	__u32 err;
 	__u32 tries;   /* entries of this inode that it saw LOST */
-	__u32 walks;   /* and how often it was sent to look for its name again */
+	__u32 walks;   /* how often it was sent to look for a name again */
+	__u64 gone;    /* of which inode: its last entry's KU_REF(), or its address, which is none */
 	__u32 op;
 };
 
@@ -81,6 +83,12 @@ struct {
 	__type(key, int);
 	__type(value, struct ku_rec);
 } ku_recs SEC(".maps");
+
+/* Linking and renaming: too late to go on with the old inode. */
+static __always_inline bool ku_commits(__u32 state)
+{
+	return state == KU_S_COMMITTING || state == KU_S_RENAMING;
+}
 
 static __always_inline bool ku_is_self(void)
 {
@@ -112,6 +120,14 @@ static __always_inline struct ku_slot *ku_entry(struct inode *inode, __u64 *ref)
 	if (!slot || KU_WORD_GEN(ku_word(slot)) != KU_REF_GEN(*ref))
 		return NULL;
 	return slot;
+}
+
+/* The inode's last entry, live or not; 0: never had one. */
+static __always_inline __u64 ku_last_ref(struct inode *inode)
+{
+	struct ku_inode *st = bpf_inode_storage_get(&ku_inodes, inode, 0, 0);
+
+	return st ? *(volatile __u64 *)&st->ref : 0;
 }
 
 static __always_inline void ku_tell(__u32 type, __u64 ref, __u32 union_id, struct task_struct *task, __u32 op, __u32 err,

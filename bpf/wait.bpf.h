@@ -21,8 +21,8 @@
 /* Stop signals: SIGSTOP SIGTSTP SIGTTIN SIGTTOU */
 #define KU_STOP_SIGNALS ((1UL << 18) | (1UL << 19) | (1UL << 20) | (1UL << 21))
 
-/* An -ESTALE makes the walk go again at once: a second call within this time may be that retry, whose -ESTALE the user would see. */
-#define KU_STALE_NS 100000000ULL
+/* An -ESTALE makes the walk go again at once: a call that begins within this time may be that retry, whose -ESTALE the user would see. */
+#define KU_STALE_NS 1000000000ULL
 
 extern struct task_struct *bpf_task_from_pid(s32 pid) __ksym __weak;
 extern void bpf_task_release(struct task_struct *p) __ksym __weak;
@@ -117,7 +117,6 @@ static __always_inline bool ku_join(struct ku_rec *rec, struct inode *inode, str
 		rec->inode = (__u64)inode;
 		rec->deadline_ns = bpf_ktime_get_ns() + ku_cfg.max_wait_ns;
 		rec->tries = 0;
-		rec->walks = 0;
 		rec->ref = 0;
 	}
 	rec->op = op;
@@ -207,30 +206,6 @@ static int ku_walked(struct bpf_map *map, void *key, void *value)
 	return 0;
 }
 
-/*
- * This task waited for inode, and what made the copy moot removed its last link: the kernel's copy-up would fail with EEXIST, its own
- * quirk. Starting again finds the name gone, or another file. True: the hook returns -ERESTARTNOINTR. False: a descriptor's, or not
- * possible.
- */
-static __always_inline bool ku_walk_again(struct ku_rec *rec, struct inode *inode, struct task_struct *task)
-{
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	struct ku_wait new = { .ref = rec->ref }, *wait;
-
-	if (rec->inode != (__u64)inode || inode->i_nlink || ku_cfg.tier != KU_TIER_PARK || rec->walks++ >= KU_MAX_WALKS)
-		return false;
-	if (bpf_map_update_elem(&ku_waits, &tid, &new, BPF_ANY))
-		return false;
-	wait = bpf_map_lookup_elem(&ku_waits, &tid);
-	if (!wait)
-		return false;
-#ifdef KU_TASK_WORK_IMPL
-	return !bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_walked, NULL);
-#else
-	return !bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_walked);
-#endif
-}
-
 /* Tier park. -ERESTARTNOINTR, or 0 when the task cannot be parked (never the one without the other: DESIGN 3). */
 static __always_inline int ku_park(struct task_struct *task)
 {
@@ -271,6 +246,56 @@ static __always_inline bool ku_restart_by_signal(struct task_struct *task)
 	if (!(BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]) & KU_STOP_SIGNALS))
 		bpf_send_signal_thread(SIGCONT);
 	return task->thread_info.flags & (1UL << TIF_SIGPENDING);
+}
+
+/*
+ * inode lost its last name behind this task's look-up: unlinked, renamed over, or replaced by a commit of ours. The kernel would refuse to
+ * copy it up with EEXIST, and a descriptor on it would miss all that is written to the new file. Starting again finds the name gone, or
+ * the other file; but not for ever, for whoever has a descriptor meets the same inode again. -ERESTARTNOINTR, or 0: go on.
+ */
+static __always_inline int ku_walk_again(struct ku_rec *rec, struct inode *inode, struct task_struct *task)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	__u64 gone = ku_last_ref(inode) ?: (__u64)inode;
+	struct ku_wait new = { .ref = 0 }, *wait; /* nothing that the gate would wait for */
+	int err;
+
+	if (inode->i_nlink || !ku_can_wait(task))
+		return 0;
+	if (rec->gone != gone) {
+		rec->gone = gone;
+		rec->walks = 0;
+	}
+	if (rec->walks >= KU_MAX_WALKS)
+		return 0;
+	rec->walks++;
+	if (ku_cfg.tier == KU_TIER_WAIT_OPEN)
+		return ku_restart_by_signal(task) ? -ERESTARTNOINTR : 0;
+	if (ku_cfg.tier != KU_TIER_PARK || bpf_map_update_elem(&ku_waits, &tid, &new, BPF_ANY))
+		return 0;
+	wait = bpf_map_lookup_elem(&ku_waits, &tid);
+	if (!wait)
+		return 0;
+#ifdef KU_TASK_WORK_IMPL
+	err = bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_walked, NULL);
+#else
+	err = bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_walked);
+#endif
+	if (!err)
+		return -ERESTARTNOINTR;
+	bpf_map_delete_elem(&ku_waits, &tid);
+	return 0;
+}
+
+/*
+ * The rename of a commit runs, and may wait for a lock that this task holds: neither going on with the old inode nor waiting will do.
+ * Walking again by -ESTALE works once in a system call and may come too early; a restart as often as need be.
+ */
+static __always_inline int ku_out_of_the_way(struct task_struct *task)
+{
+	if (ku_cfg.tier == KU_TIER_WAIT_OPEN && ku_can_wait(task) && ku_restart_by_signal(task))
+		return -ERESTARTNOINTR;
+	return -ESTALE;
 }
 
 #endif

@@ -131,8 +131,10 @@ void fx_attach(struct fx *fx, ...);
 /* SIGINT; exit status 0, and no process and no mount of kunion left. */
 void fx_detach(struct fx *fx);
 void fx_kill(struct fx *fx);
-/* Skips the test on lower tiers; before fx_attach() it has no tier to look at. */
+/* Skips the test on lower tiers. Before fx_attach(), where it saves time, only if an earlier attachment has found the tier. */
 void fx_needs(const struct fx *fx, enum fx_tier tier);
+/* Skips it on this tier and higher ones; likewise. */
+void fx_below(const struct fx *fx, enum fx_tier tier);
 /* kunion's stderr so far, to be freed. */
 char *fx_log_text(const struct fx *fx);
 unsigned int fx_kunion_count(void);

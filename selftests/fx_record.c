@@ -14,15 +14,19 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define FX_RECORD_SIZE (1 << 17)
+#define FX_RECORD_SIZE (1 << 18)
+#define FX_SCENES_MAX 64
+#define FX_SCENE_SIZE FX_MB(1)
 #define FX_VALUE_MAX 4096
 
 /* In memory shared with the children. */
 struct fx_record {
 	size_t len;
+	size_t scenes[FX_SCENES_MAX + 1]; /* where each begins */
 	char text[FX_RECORD_SIZE];
 };
 
+const struct fx_scene *fx_scene;
 static struct fx_record *fx_record;
 static time_t fx_began;
 
@@ -159,15 +163,42 @@ static void fx_note_path(const char *name, const char *path, bool upper)
 
 void fx_note_file(const struct fx *fx, const char *name)
 {
-	fx_note_path(name, fx_path(fx, name), false);
+	fx_note_path(name, fx_path(fx, fx_in(name)), false);
 }
 
 void fx_note_upper(const struct fx *fx, const char *name)
 {
-	fx_note_path(name, fx_upath(fx, name), true);
+	fx_note_path(name, fx_upath(fx, fx_in(name)), true);
 }
 
-/* twice */
+/* scenes */
+
+const char *fx_in(const char *name)
+{
+	char *path = NULL;
+
+	FX_REQUIRE(asprintf(&path, "%s%s%s", fx_scene->name, *name ? "/" : "", name) > 0, "memory");
+	return path;
+}
+
+const char *fx_at(const struct fx *fx, const char *name)
+{
+	return fx_path(fx, fx_in(name));
+}
+
+void fx_scene_engine(const struct fx *fx, const char *engine)
+{
+	const char *other = strcmp(engine, "kunion") ? "kunion" : "kernel";
+	char path[FX_PATH_MAX];
+
+	if (fx->opts.kernel)
+		return;
+	snprintf(path, sizeof(path), "/%s", fx_in("f"));
+	FX_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "engine", engine, "result", "ok", NULL),
+		 "%s was not copied by %s", path, engine);
+	FX_CHECK(fx_event_count(fx, "event", "copyup", "path", path, "engine", other, "result", "ok", NULL) == 0,
+		 "%s was copied by %s", path, other);
+}
 
 static struct fx_record *fx_record_new(void)
 {
@@ -177,54 +208,72 @@ static struct fx_record *fx_record_new(void)
 	return p;
 }
 
-static void fx_once(const struct fx_twice *t, bool kernel)
+static unsigned int fx_once(const struct fx_twice *t, bool kernel)
 {
 	struct fx_opts opts = t->opts;
+	unsigned int n = 0;
 	struct fx fx;
 
 	opts.kernel = kernel;
 	fx_began = time(NULL);
 	fx_init(&fx, &opts);
-	t->lower(&fx);
+	for (fx_scene = t->scenes; fx_scene->name; fx_scene++) {
+		if (fx_scene->lower)
+			fx_scene->lower(&fx);
+		else
+			fx_lower(&fx, fx_in("f"), FX_SCENE_SIZE, 0644);
+	}
 	fx_mount(&fx);
 	fx_attach(&fx, t->args[0], t->args[1], t->args[2], t->args[3], NULL);
-	t->steps(&fx);
+	for (fx_scene = t->scenes; fx_scene->name; fx_scene++) {
+		fx_record->scenes[n++] = fx_record->len;
+		FX_REQUIRE(n < FX_SCENES_MAX, "too many scenes");
+		fx_scene->steps(&fx);
+	}
+	fx_record->scenes[n] = fx_record->len;
 	fx_end(&fx);
+	return n;
 }
 
 /* Tells where they part, with the lines before. */
-static void fx_record_differ(const char *alone, const char *with)
+static void fx_record_differ(const char *alone, const char *alone_end, const char *with, const char *with_end)
 {
 	const char *a = alone, *b = with, *before = alone;
-	unsigned int line = 1;
 
-	for (; *a && *b; line++) {
-		size_t na = strcspn(a, "\n"), nb = strcspn(b, "\n");
+	for (unsigned int line = 1; a < alone_end && b < with_end; line++) {
+		size_t na = strcspn(a, "\n") + 1, nb = strcspn(b, "\n") + 1;
 
 		if (na != nb || memcmp(a, b, na))
 			break;
 		if (line > 3)
 			before += strcspn(before, "\n") + 1;
-		a += na + 1;
-		b += nb + 1;
+		a += na;
+		b += nb;
 	}
-	fx_diag("line %u; before it:\n%.*s", line, (int)(a - before), before);
-	fx_diag("the kernel alone: %.*s", (int)strcspn(a, "\n"), *a ? a : "(nothing more)");
-	fx_diag("with kunion:      %.*s", (int)strcspn(b, "\n"), *b ? b : "(nothing more)");
+	fx_diag("behind\n%.*s", (int)(a - before), before);
+	fx_diag("the kernel alone: %.*s", (int)strcspn(a, "\n"), a < alone_end ? a : "(nothing more)");
+	fx_diag("with kunion:      %.*s", (int)strcspn(b, "\n"), b < with_end ? b : "(nothing more)");
 }
 
 bool fx_twice(const struct fx_twice *t)
 {
 	struct fx_record *alone, *with;
-	bool same;
+	bool all = true;
+	unsigned int n;
 
 	fx_record = alone = fx_record_new();
-	fx_once(t, true);
+	n = fx_once(t, true);
 	fx_record = with = fx_record_new();
 	fx_once(t, false);
-	FX_CHECK(alone->len > 0, "nothing was noted");
-	same = !strcmp(alone->text, with->text);
-	if (!FX_CHECK(same, "the kernel alone does it otherwise"))
-		fx_record_differ(alone->text, with->text);
-	return same;
+	for (unsigned int i = 0; i < n; i++) {
+		const char *a = alone->text + alone->scenes[i], *b = with->text + with->scenes[i];
+		size_t na = alone->scenes[i + 1] - alone->scenes[i], nb = with->scenes[i + 1] - with->scenes[i];
+		bool same = na == nb && !memcmp(a, b, na);
+
+		FX_CHECK(na > 0, "%s: nothing was noted", t->scenes[i].name);
+		if (!FX_CHECK(same, "%s: the kernel alone does it otherwise", t->scenes[i].name))
+			fx_record_differ(a, a + na, b, b + nb);
+		all &= same;
+	}
+	return all;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -90,6 +91,25 @@ static bool fx_reap(pid_t pid, int ms, int *status)
 	return true;
 }
 
+/* A note for the tests to come on this kernel. */
+static const char *fx_tier_file(void)
+{
+	struct utsname u;
+
+	uname(&u);
+	return fx_name("%s.tier-%s", FX_DIR, u.release);
+}
+
+static void fx_note_tier(enum fx_tier tier)
+{
+	FILE *f = fopen(fx_tier_file(), "we");
+
+	if (!f)
+		return;
+	fprintf(f, "%d\n", tier);
+	fclose(f);
+}
+
 /* Waits until it says that it is attached. */
 static void fx_wait_attached(struct fx *fx)
 {
@@ -107,6 +127,7 @@ static void fx_wait_attached(struct fx *fx)
 					fx->tier = t;
 			}
 			FX_REQUIRE(fx->tier, "%s", text);
+			fx_note_tier(fx->tier);
 			free(text);
 			return;
 		}
@@ -194,10 +215,36 @@ void fx_kill(struct fx *fx)
 	fx_nothing_left(fx);
 }
 
+static enum fx_tier fx_known_tier(const struct fx *fx)
+{
+	int tier = fx->tier;
+	FILE *f;
+
+	if (tier)
+		return fx->tier;
+	f = fopen(fx_tier_file(), "re");
+	if (!f)
+		return FX_TIER_NONE;
+	if (fscanf(f, "%d", &tier) != 1)
+		tier = FX_TIER_NONE;
+	fclose(f);
+	return (enum fx_tier)tier;
+}
+
 void fx_needs(const struct fx *fx, enum fx_tier tier)
 {
-	if (!fx->opts.kernel && fx->tier < tier)
-		fx_skip("needs tier %s, this kernel has %s", fx_tier_names[tier], fx->tier ? fx_tier_names[fx->tier] : "none");
+	enum fx_tier has = fx_known_tier(fx);
+
+	if (!fx->opts.kernel && has && has < tier)
+		fx_skip("needs tier %s, this kernel has %s", fx_tier_names[tier], fx_tier_names[has]);
+}
+
+void fx_below(const struct fx *fx, enum fx_tier tier)
+{
+	enum fx_tier has = fx_known_tier(fx);
+
+	if (!fx->opts.kernel && has >= tier)
+		fx_skip("for tiers below %s, this kernel has %s", fx_tier_names[tier], fx_tier_names[has]);
 }
 
 /* stop points */

@@ -154,7 +154,7 @@ static inline bool ktap_wait(pid_t pid, unsigned int limit, int *ret_status)
 	}
 }
 
-/* Ends and reaps what a test left running, daemons in sessions of their own too: they hold our output, and the next test's mounts. */
+/* Ends and reaps what a test left running, daemons in sessions of their own too: they hold our output and mounts. */
 static inline void ktap_sweep(void)
 {
 	while (waitpid(-1, NULL, WNOHANG) >= 0) {

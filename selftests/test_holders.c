@@ -13,11 +13,10 @@
 #include <sys/socket.h>
 #include <sys/xattr.h>
 
-#define SIZE FX_MB(1)
+#define SIZE FX_MB(1) /* of a scene's f */
 
 /* Everything of a holder is in this process, but for what needs a mount namespace or a program. */
 struct holder {
-	const char *dir;
 	void (*take)(const struct fx *fx);
 	void (*look)(const struct fx *fx);
 	void (*drop)(const struct fx *fx);
@@ -25,29 +24,13 @@ struct holder {
 	bool chmod_only;
 };
 
-static const struct holder *holder;
-static const char *dir; /* each holder has its own, so that they share one kunion */
 static int held = -1;
 static pid_t held_by;
 static void *mapped;
 
-/* "DIR/what", in memory that lasts. */
-static const char *name(const char *what)
+static int put(const struct fx *fx, const char *name, const char *id, unsigned int nr, int flags)
 {
-	char *s;
-
-	KTAP_REQUIRE(asprintf(&s, "%s/%s", dir, what) > 0);
-	return s;
-}
-
-static const char *path(const struct fx *fx, const char *what)
-{
-	return fx_path(fx, name(what));
-}
-
-static int put(const struct fx *fx, const char *what, const char *id, unsigned int nr, int flags)
-{
-	int fd = open(path(fx, what), O_WRONLY | O_CLOEXEC | flags), err;
+	int fd = open(fx_at(fx, name), O_WRONLY | O_CLOEXEC | flags), err;
 
 	if (fd < 0)
 		return -1;
@@ -69,64 +52,59 @@ static void drop_fd(const struct fx *fx)
 	close(held);
 }
 
-/* the steps */
-
 static void steps(struct fx *fx)
 {
+	const struct timespec read_at[2] = { { .tv_sec = 1000 }, { .tv_nsec = UTIME_OMIT } };
+	const struct holder *h = fx_scene->arg;
 	struct fx_op op;
-	enum fx_call_kind kind = holder->chmod_only ? FX_CHMOD : FX_OPEN_WRITE;
 
-	fx_note_file(fx, name("f"));
-	if (!holder->late)
-		holder->take(fx);
+	fx_note_file(fx, "f");
+	if (!h->late)
+		h->take(fx);
 	else
 		fx_stop_arm(fx, "copying");
-	fx_call_start(&op, &(struct fx_call){ kind, path(fx, "f"), .mode = 0755, .id = fx_id("first") });
-	if (holder->late) {
+	fx_call_start(&op, &(struct fx_call){ .kind = h->chmod_only ? FX_CHMOD : FX_OPEN_WRITE, .path = fx_at(fx, "f"), .mode = 0755,
+					      .id = fx_id("first") });
+	if (h->late) {
 		fx_stop_wait(fx, "copying", FX_LONG);
-		holder->take(fx);
+		h->take(fx);
 		fx_stop_go(fx, "copying");
 	}
 	KTAP_REQUIRE(fx_op_wait(&op, FX_LONG), "it does not return");
 	fx_note("first change: %s", op.res->err ? strerrorname_np(op.res->err) : "ok");
-	holder->look(fx);
+	h->look(fx);
 	fx_note_call("second change", put(fx, "f", "second", 1, 0));
-	holder->look(fx);
-	fx_note_call("chmod", chmod(path(fx, "f"), 0711));
-	holder->look(fx);
-	if (holder->drop)
-		holder->drop(fx);
-	fx_note_file(fx, name("f"));
-	fx_note_file(fx, dir);
-	if (!fx->opts.kernel) {
-		fx_detach(fx);
-		KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", "/d/f", "engine", "kunion", "result", "ok", NULL) == 0,
-			   "kunion took a file that is held");
-		KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", "/d/f", "engine", "kernel", "result", "ok", NULL) == 1);
-	}
+	h->look(fx);
+	fx_note_call("chmod", chmod(fx_at(fx, "f"), 0711));
+	h->look(fx);
+	if (h->drop)
+		h->drop(fx);
+	/* Held late means read late: behind the copy when the kernel makes it, before it otherwise. */
+	if (h->late)
+		utimensat(AT_FDCWD, fx_at(fx, "f"), read_at, 0);
+	fx_note_file(fx, "f");
+	fx_note_file(fx, "");
+	fx_scene_engine(fx, "kernel");
 }
 
-static void same(const struct holder *h)
-{
-	const struct fx_twice t = { .lower = one_file, .steps = steps };
-
-	holder = h;
-	fx_twice(&t);
-}
-
-#define HOLDER(name, ...)                                             \
-	KTAP_TEST(name)                                               \
-	{                                                             \
-		static const struct holder h = { __VA_ARGS__ };       \
-                                                                      \
-		same(&h);                                             \
+#define SCENES(test_name, ...)                                                              \
+	KTAP_TEST(test_name)                                                                \
+	{                                                                                   \
+		const struct fx_scene scenes[] = { __VA_ARGS__, { .name = NULL } };         \
+                                                                                            \
+		fx_twice(&(struct fx_twice){ .scenes = scenes });                           \
 	}
+
+/* A holder that is there before, and one that comes while the copy is under way. */
+#define HOLDER(what, ...) { .name = what, .steps = steps, .arg = &(const struct holder){ __VA_ARGS__ } }
+#define EARLY(what, ...) HOLDER(what, __VA_ARGS__, .late = false)
+#define LATE(what, ...) HOLDER(what, __VA_ARGS__, .late = true)
 
 /* a descriptor for reading */
 
 static void take_fd(const struct fx *fx)
 {
-	held = open(path(fx, "f"), O_RDONLY | O_CLOEXEC);
+	held = open(fx_at(fx, "f"), O_RDONLY | O_CLOEXEC);
 	KTAP_REQUIRE(held >= 0);
 }
 
@@ -142,7 +120,7 @@ static void look_fd(const struct fx *fx)
 	fx_note_call("fchown", fchown(held, 11, 12));
 	fx_note_call("futimens", futimens(held, times));
 	fx_note_call("fsetxattr", fsetxattr(held, "trusted.fx", "fd", 2, 0));
-	KTAP_REQUIRE(fstat(held, &st) == 0 && stat(path(fx, "f"), &by_path) == 0);
+	KTAP_REQUIRE(fstat(held, &st) == 0 && stat(fx_at(fx, "f"), &by_path) == 0);
 	fx_note("fstat: mode %o, size %lld, links %u", st.st_mode, (long long)st.st_size, (unsigned int)st.st_nlink);
 	fx_note("by path: mode %o owner %u, the same file: %d", by_path.st_mode, by_path.st_uid, by_path.st_ino == st.st_ino);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", held);
@@ -152,18 +130,16 @@ static void look_fd(const struct fx *fx)
 		note_blocks("again", fd);
 		close(fd);
 	}
-	fx_note_call("linked", linkat(held, "", AT_FDCWD, path(fx, "link"), AT_EMPTY_PATH));
-	unlink(path(fx, "link"));
+	fx_note_call("linked", linkat(held, "", AT_FDCWD, fx_at(fx, "link"), AT_EMPTY_PATH));
+	unlink(fx_at(fx, "link"));
 }
 
-HOLDER(descriptor, take_fd, look_fd, drop_fd, .late = false)
-HOLDER(descriptor_opened_during_the_copy, take_fd, look_fd, drop_fd, .late = true)
 
 /* O_PATH */
 
 static void take_path(const struct fx *fx)
 {
-	held = open(path(fx, "f"), O_PATH | O_CLOEXEC);
+	held = open(fx_at(fx, "f"), O_PATH | O_CLOEXEC);
 	KTAP_REQUIRE(held >= 0);
 }
 
@@ -174,7 +150,7 @@ static void look_path(const struct fx *fx)
 	int fd;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", held);
-	KTAP_REQUIRE(fstat(held, &st) == 0 && stat(path(fx, "f"), &by_path) == 0);
+	KTAP_REQUIRE(fstat(held, &st) == 0 && stat(fx_at(fx, "f"), &by_path) == 0);
 	fx_note("fstat: mode %o, size %lld, links %u, the same file: %d", st.st_mode, (long long)st.st_size, (unsigned int)st.st_nlink,
 		by_path.st_ino == st.st_ino);
 	fd = open(self, O_RDONLY | O_CLOEXEC);
@@ -187,8 +163,6 @@ static void look_path(const struct fx *fx)
 	fx_note_call("chmod by /proc", chmod(self, 0700));
 }
 
-HOLDER(path_descriptor, take_path, look_path, drop_fd, .late = false)
-HOLDER(path_descriptor_opened_during_the_copy, take_path, look_path, drop_fd, .late = true)
 
 /* a descriptor that is nobody's at the moment: on its way through a socket */
 
@@ -225,7 +199,10 @@ static void look_in_flight(const struct fx *fx)
 	look_fd(fx);
 }
 
-HOLDER(descriptor_in_flight, take_in_flight, look_in_flight, drop_fd, .late = false)
+
+SCENES(descriptors, EARLY("fd", take_fd, look_fd, drop_fd), LATE("fd-late", take_fd, look_fd, drop_fd),
+       EARLY("path", take_path, look_path, drop_fd), LATE("path-late", take_path, look_path, drop_fd),
+       EARLY("in-flight", take_in_flight, look_in_flight, drop_fd))
 
 /* a mapping */
 
@@ -260,16 +237,16 @@ static void drop_mapping(const struct fx *fx)
 	munmap(mapped, SIZE);
 }
 
-HOLDER(mapping, take_mapping, look_mapping, drop_mapping, .late = false)
-HOLDER(mapping_made_during_the_copy, take_mapping, look_mapping, drop_mapping, .late = true)
+
+SCENES(mappings, EARLY("mapped", take_mapping, look_mapping, drop_mapping), LATE("mapped-late", take_mapping, look_mapping, drop_mapping))
 
 /* a running program */
 
 static void program_file(struct fx *fx)
 {
 	/* Busybox, which is static and knows what to do by its name. */
-	fx_lower(fx, "d/other", FX_KB(4), 0644);
-	fx_sh("cp /bin/busybox %s/d/f && chmod 755 %s/d/f", fx->lower, fx->lower);
+	fx_sh("mkdir %s && cp /bin/busybox %s && chmod 755 %s", fx_lpath(fx, fx_in("")), fx_lpath(fx, fx_in("f")),
+	      fx_lpath(fx, fx_in("f")));
 }
 
 static void take_program(const struct fx *fx)
@@ -278,7 +255,7 @@ static void take_program(const struct fx *fx)
 
 	held_by = fork();
 	if (held_by == 0) {
-		execl(path(fx, "f"), "sleep", "1000", (char *)NULL);
+		execl(fx_at(fx, "f"), "sleep", "1000", (char *)NULL);
 		_exit(1);
 	}
 	snprintf(exe, sizeof(exe), "/proc/%d/exe", held_by);
@@ -286,7 +263,7 @@ static void take_program(const struct fx *fx)
 		ssize_t n = readlink(exe, target, sizeof(target) - 1);
 
 		target[n > 0 ? n : 0] = '\0';
-		if (strstr(target, "/d/f"))
+		if (strstr(target, "/runs/f"))
 			return;
 		fx_sleep_ms(1);
 	}
@@ -302,7 +279,7 @@ static void look_program(const struct fx *fx)
 	n = readlink(exe, target, sizeof(target) - 1);
 	target[n > 0 ? n : 0] = '\0';
 	fx_note("runs %s", target);
-	fx_note_call("open for writing", open(path(fx, "f"), O_WRONLY | O_CLOEXEC));
+	fx_note_call("open for writing", open(fx_at(fx, "f"), O_WRONLY | O_CLOEXEC));
 	fx_note("alive: %d", waitpid(held_by, NULL, WNOHANG) == 0);
 }
 
@@ -313,21 +290,18 @@ static void drop_program(const struct fx *fx)
 	waitpid(held_by, NULL, 0);
 }
 
-KTAP_TEST(running_program)
-{
-	static const struct holder h = { take_program, look_program, drop_program, .chmod_only = true };
-	const struct fx_twice t = { .lower = program_file, .steps = steps };
-
-	holder = &h;
-	fx_twice(&t);
-}
+SCENES(running_program,
+       { .name = "runs",
+	 .lower = program_file,
+	 .steps = steps,
+	 .arg = &(const struct holder){ take_program, look_program, drop_program, .chmod_only = true } })
 
 /* a watch */
 
 static void take_watch(const struct fx *fx)
 {
 	held = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	KTAP_REQUIRE(inotify_add_watch(held, path(fx, "f"), IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) > 0);
+	KTAP_REQUIRE(inotify_add_watch(held, fx_at(fx, "f"), IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF) > 0);
 }
 
 static void look_watch(const struct fx *fx)
@@ -340,19 +314,13 @@ static void look_watch(const struct fx *fx)
 		for (ssize_t at = 0; at < n;) {
 			const struct inotify_event *ev = (const void *)(buf + at);
 
-			fx_note("watched: %#x", ev->mask);
+			fx_note("watched: %#x %s", ev->mask, ev->len ? ev->name : "");
 			at += (ssize_t)sizeof(*ev) + ev->len;
 		}
 }
 
-HOLDER(watch, take_watch, look_watch, drop_fd, .late = false)
 
-/* During a copy the watch came after the kernel's would have ended: what it sees of the first change is not comparable. */
-static void take_watch_quietly(const struct fx *fx)
-{
-	take_watch(fx);
-}
-
+/* Set late it does not see the first change when the kernel copies, as that is over then. */
 static unsigned int looks;
 
 static void look_watch_later(const struct fx *fx)
@@ -366,7 +334,14 @@ static void look_watch_later(const struct fx *fx)
 			;
 }
 
-HOLDER(watch_set_during_the_copy, take_watch_quietly, look_watch_later, drop_fd, .late = true)
+static void take_directory_watch(const struct fx *fx)
+{
+	held = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	KTAP_REQUIRE(inotify_add_watch(held, fx_at(fx, ""), IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVE) > 0);
+}
+
+SCENES(watches, EARLY("watched", take_watch, look_watch, drop_fd), LATE("watched-late", take_watch, look_watch_later, drop_fd),
+       EARLY("directory-watched", take_directory_watch, look_watch, drop_fd))
 
 /* mounts */
 
@@ -375,18 +350,18 @@ static int mount_pipe[2][2];
 /* A child in a mount namespace of its own, which looks when it is told. */
 static void mount_child(const struct fx *fx)
 {
-	const char *path = path(fx, "f");
+	const char *path = fx_at(fx, "f");
 	char byte;
 	int fd;
 
-	if (unshare(CLONE_NEWNS) || mount(path(fx, "other"), path, NULL, MS_BIND, NULL))
+	if (unshare(CLONE_NEWNS) || mount(fx_at(fx, "other"), path, NULL, MS_BIND, NULL))
 		_exit(1);
 	close(mount_pipe[0][1]);
 	if (write(mount_pipe[1][1], "m", 1) != 1)
 		_exit(1);
 	while (read(mount_pipe[0][0], &byte, 1) == 1) {
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-		fx_note("in its namespace: %s", fx_get_block(fd, 0) == fx_id("d/other") ? "the other file" : "not the other file");
+		fx_note("in its namespace: %s", fx_get_block(fd, 0) == fx_id("other") ? "the other file" : "not the other file");
 		close(fd);
 		if (write(mount_pipe[1][1], "l", 1) != 1)
 			_exit(1);
@@ -412,7 +387,7 @@ static void look_mount(const struct fx *fx)
 	int fd;
 
 	KTAP_REQUIRE(write(mount_pipe[0][1], "l", 1) == 1 && read(mount_pipe[1][0], &byte, 1) == 1);
-	fd = open(path(fx, "f"), O_RDONLY | O_CLOEXEC);
+	fd = open(fx_at(fx, "f"), O_RDONLY | O_CLOEXEC);
 	note_blocks("here", fd);
 	close(fd);
 }
@@ -426,14 +401,18 @@ static void drop_mount(const struct fx *fx)
 	waitpid(held_by, NULL, 0);
 }
 
-HOLDER(mount_on_it_in_another_namespace, take_mount, look_mount, drop_mount, .late = false)
-HOLDER(mount_on_it_made_during_the_copy, take_mount, look_mount, drop_mount, .late = true)
+
+static void with_other(struct fx *fx)
+{
+	fx_lower(fx, fx_in("f"), SIZE, 0644);
+	fx_lower_as(fx, fx_in("other"), fx_id("other"), FX_KB(4), 0644);
+}
 
 /* The file itself mounted elsewhere, as a container gets its hosts file. */
 static void take_bind(const struct fx *fx)
 {
 	close(open(FX_DIR "/elsewhere", O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-	KTAP_REQUIRE(mount(path(fx, "f"), FX_DIR "/elsewhere", NULL, MS_BIND, NULL) == 0);
+	KTAP_REQUIRE(mount(fx_at(fx, "f"), FX_DIR "/elsewhere", NULL, MS_BIND, NULL) == 0);
 }
 
 static void look_bind(const struct fx *fx)
@@ -455,8 +434,12 @@ static void drop_bind(const struct fx *fx)
 	KTAP_CHECK(umount(FX_DIR "/elsewhere") == 0);
 }
 
-HOLDER(file_mounted_elsewhere, take_bind, look_bind, drop_bind, .late = false)
-HOLDER(file_mounted_elsewhere_during_the_copy, take_bind, look_bind, drop_bind, .late = true)
+
+#define MOUNTED(what, when)                                                                                            \
+	{ .name = what, .lower = with_other, .steps = steps, .arg = &(const struct holder){ take_mount, look_mount, drop_mount, .late = when } }
+
+SCENES(mounts, MOUNTED("mounted-on", false), MOUNTED("mounted-on-late", true), EARLY("elsewhere", take_bind, look_bind, drop_bind),
+       LATE("elsewhere-late", take_bind, look_bind, drop_bind))
 
 /* locks and leases */
 
@@ -479,7 +462,7 @@ static long try_lock(void *arg)
 
 static void look_locked(const struct fx *fx, bool with_flock)
 {
-	struct locker l = { path(fx, "f"), with_flock };
+	struct locker l = { fx_at(fx, "f"), with_flock };
 	struct fx_op op;
 
 	fx_op_start(&op, 0, try_lock, &l);
@@ -514,9 +497,6 @@ static void look_flock(const struct fx *fx)
 	note_blocks("locked", held);
 }
 
-HOLDER(flock_lock, take_flock, look_flock, drop_fd, .late = false)
-HOLDER(posix_lock, take_posix, look_posix, drop_fd, .late = false)
-HOLDER(posix_lock_taken_during_the_copy, take_posix, look_posix, drop_fd, .late = true)
 
 static void steps_lease(struct fx *fx)
 {
@@ -526,80 +506,64 @@ static void steps_lease(struct fx *fx)
 	fx_note_call("lease", fcntl(held, F_SETLEASE, F_RDLCK));
 	fx_note_call("open against the lease", put(fx, "f", "first", 0, O_NONBLOCK));
 	fx_note("lease is %d", fcntl(held, F_GETLEASE));
-	fx_note_call("chmod", chmod(path(fx, "f"), 0711));
+	fx_note_call("chmod", chmod(fx_at(fx, "f"), 0711));
 	fx_note_call("lease dropped", fcntl(held, F_SETLEASE, F_UNLCK));
 	fx_note_call("open", put(fx, "f", "second", 1, O_NONBLOCK));
 	note_blocks("descriptor", held);
 	close(held);
-	fx_note_file(fx, name("f"));
+	fx_note_file(fx, "f");
 	signal(SIGIO, SIG_DFL);
 }
 
-KTAP_TEST(lease)
-{
-	const struct fx_twice t = { .lower = one_file, .steps = steps_lease };
-
-	fx_twice(&t);
-}
+SCENES(locks, EARLY("flock", take_flock, look_flock, drop_fd), EARLY("posix", take_posix, look_posix, drop_fd),
+       LATE("posix-late", take_posix, look_posix, drop_fd), { .name = "lease", .steps = steps_lease })
 
 /* hard links */
 
 static void linked_file(struct fx *fx)
 {
-	one_file(fx);
-	KTAP_REQUIRE(link(fx_lpath(fx, "d/f"), fx_lpath(fx, "d/g")) == 0);
+	fx_lower(fx, fx_in("f"), SIZE, 0644);
+	KTAP_REQUIRE(link(fx_lpath(fx, fx_in("f")), fx_lpath(fx, fx_in("g"))) == 0);
 }
 
 static void steps_linked(struct fx *fx)
 {
 	fx_note_call("write", put(fx, "f", "first", 0, 0));
-	fx_note_file(fx, name("f"));
-	fx_note_file(fx, name("g"));
-	fx_note_call("chmod of the other name", chmod(path(fx, "g"), 0600));
+	fx_note_file(fx, "f");
+	fx_note_file(fx, "g");
+	fx_note_call("chmod of the other name", chmod(fx_at(fx, "g"), 0600));
 	fx_note_call("write", put(fx, "g", "second", 1, 0));
-	fx_note_file(fx, name("f"));
-	fx_note_file(fx, name("g"));
-	if (!fx->opts.kernel) {
-		fx_detach(fx);
-		KTAP_CHECK(fx_event_count(fx, "engine", "kunion", NULL) == 0);
-	}
+	fx_note_file(fx, "f");
+	fx_note_file(fx, "g");
+	fx_scene_engine(fx, "kernel");
 }
 
-KTAP_TEST(hard_links)
-{
-	const struct fx_twice t = { .lower = linked_file, .steps = steps_linked };
+SCENES(hard_links, { .name = "links", .lower = linked_file, .steps = steps_linked })
 
-	fx_twice(&t);
-}
-
-/* With an index their link survives the copy-up. */
+/* With an index the links survive the copy-up. */
 KTAP_TEST(hard_links_with_an_index)
 {
-	const struct fx_twice t = { .opts.mount_opts = "index=on", .lower = linked_file, .steps = steps_linked };
+	static const struct fx_scene scenes[] = { { .name = "links", .lower = linked_file, .steps = steps_linked }, { .name = NULL } };
 
-	fx_twice(&t);
+	fx_twice(&(struct fx_twice){ .opts.mount_opts = "index=on", .scenes = scenes });
 }
 
 /* For comparison: who let go in time is not in the way. */
-KTAP_TEST(former_holder)
+static void steps_former(struct fx *fx)
 {
-	struct fx fx;
-
-	fx_init(&fx, NULL);
-	one_file(&fx);
-	fx_mount(&fx);
-	take_fd(&fx);
+	take_fd(fx);
 	close(held);
-	take_mapping(&fx);
-	drop_mapping(&fx);
-	take_watch(&fx);
+	take_mapping(fx);
+	drop_mapping(fx);
+	take_watch(fx);
 	close(held);
-	take_bind(&fx);
-	drop_bind(&fx);
-	fx_attach(&fx, NULL);
-	KTAP_CHECK(put(&fx, "d/f", "first", 0, 0) == 0);
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/f", "engine", "kunion", "result", "ok", NULL));
-	fx_end(&fx);
+	take_bind(fx);
+	drop_bind(fx);
+	fx_note_call("change", put(fx, "f", "first", 0, 0));
+	fx_note_file(fx, "f");
+	fx_scene_engine(fx, "kunion");
 }
+
+SCENES(former_holder, { .name = "former", .steps = steps_former })
 
 KTAP_MAIN()

@@ -97,7 +97,54 @@ KTAP_TEST(directory_stays_quick)
 }
 
 /* The same wherever the copy may be, for the call that has two directories locked. */
-KTAP_TEST(at_every_point)
+static void at_every_point(struct fx *fx)
+{
+	for (const struct fx_point *p = fx_points; p < fx_points + fx_npoints; p++) {
+		struct fx_call c = call_in(fx, p->name, (struct fx_call){ .kind = fx->tier < FX_TIER_PARK ? FX_OPEN_W : FX_RENAME });
+		struct fx_op op;
+
+		if (p->pass)
+			c.path = fx_path(fx, "half-copied/big");
+		fx_point_arm(fx, p);
+		fx_call_start(&op, &c);
+		fx_point_wait(fx, p);
+		work_in(fx, p->name, 0, p->name);
+		KTAP_CHECK(!fx_op_done(&op), "%s", p->name);
+		fx_point_go(fx, p);
+		KTAP_REQUIRE(fx_op_wait(&op, FX_LONG), "%s", p->name);
+		KTAP_CHECK(op.res->err == 0, "%s: %s", p->name, strerror(op.res->err));
+	}
+}
+
+/* Those who wait behind others hold no lock either; and unlink, which would hold one, does not wait. */
+static void many_wait(struct fx *fx)
+{
+	struct fx_op op[5];
+	unsigned int n = 0;
+
+	fx_stop_arm(fx, "copying");
+	for (enum fx_call_kind kind = FX_CHMOD; kind <= FX_OPEN_W; kind++) {
+		struct fx_call c = call_in(fx, "d", (struct fx_call){ .kind = kind, .mode = 0600 });
+
+		if (kind != FX_CHMOD && kind != FX_LINK && kind != FX_RENAME && kind != FX_OPEN_W)
+			continue;
+		if (kind != FX_OPEN_W && fx->tier < FX_TIER_PARK)
+			continue;
+		fx_call_start(&op[n], &c);
+		KTAP_CHECK(fx_wait_parked(&op[n++], FX_LONG), "%s", fx_call_names[kind]);
+	}
+	fx_stop_wait(fx, "copying", FX_LONG);
+	work_in(fx, "d", 0, "several wait");
+	call_ms(FX_CALL(FX_UNLINK, fx_path(fx, "d/f")), "the file's own unlink");
+	work_in(fx, "d", 1, "unlinked");
+	fx_stop_go(fx, "copying");
+	for (unsigned int i = 0; i < n; i++) {
+		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
+		KTAP_CHECK(op[i].res->err == ENOENT, "%s", strerror(op[i].res->err));
+	}
+}
+
+KTAP_TEST(no_lock_anywhere)
 {
 	struct fx fx;
 
@@ -105,57 +152,11 @@ KTAP_TEST(at_every_point)
 	for (unsigned int i = 0; i < fx_npoints; i++)
 		lower_in(&fx, fx_points[i].name);
 	fx_lower(&fx, "half-copied/big", FX_MB(5), 0644);
-	fx_mount(&fx);
-	fx_attach(&fx, NULL);
-	for (const struct fx_point *p = fx_points; p < fx_points + fx_npoints; p++) {
-		struct fx_call c = call_in(&fx, p->name, (struct fx_call){ .kind = fx.tier < FX_TIER_PARK ? FX_OPEN_W : FX_RENAME });
-		struct fx_op op;
-
-		if (p->pass)
-			c.path = fx_path(&fx, "half-copied/big");
-		fx_point_arm(&fx, p);
-		fx_call_start(&op, &c);
-		fx_point_wait(&fx, p);
-		work_in(&fx, p->name, 0, p->name);
-		KTAP_CHECK(!fx_op_done(&op), "%s", p->name);
-		fx_point_go(&fx, p);
-		KTAP_REQUIRE(fx_op_wait(&op, FX_LONG), "%s", p->name);
-		KTAP_CHECK(op.res->err == 0, "%s: %s", p->name, strerror(op.res->err));
-	}
-	fx_end(&fx);
-}
-
-/* Those who wait behind others hold no lock either; and unlink, which would hold one, does not wait. */
-KTAP_TEST(many_wait)
-{
-	struct fx_op op[5];
-	unsigned int n = 0;
-	struct fx fx;
-
-	fx_init(&fx, NULL);
 	lower_in(&fx, "d");
 	fx_mount(&fx);
 	fx_attach(&fx, NULL);
-	fx_stop_arm(&fx, "copying");
-	for (enum fx_call_kind kind = FX_CHMOD; kind <= FX_OPEN_W; kind++) {
-		struct fx_call c = call_in(&fx, "d", (struct fx_call){ .kind = kind, .mode = 0600 });
-
-		if (kind != FX_CHMOD && kind != FX_LINK && kind != FX_RENAME && kind != FX_OPEN_W)
-			continue;
-		if (kind != FX_OPEN_W && fx.tier < FX_TIER_PARK)
-			continue;
-		fx_call_start(&op[n], &c);
-		KTAP_CHECK(fx_wait_parked(&op[n++], FX_LONG), "%s", fx_call_names[kind]);
-	}
-	fx_stop_wait(&fx, "copying", FX_LONG);
-	work_in(&fx, "d", 0, "several wait");
-	call_ms(FX_CALL(FX_UNLINK, fx_path(&fx, "d/f")), "the file's own unlink");
-	work_in(&fx, "d", 1, "unlinked");
-	fx_stop_go(&fx, "copying");
-	for (unsigned int i = 0; i < n; i++) {
-		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
-		KTAP_CHECK(op[i].res->err == ENOENT, "%s", strerror(op[i].res->err));
-	}
+	at_every_point(&fx);
+	many_wait(&fx);
 	fx_end(&fx);
 }
 

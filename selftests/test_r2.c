@@ -49,14 +49,9 @@ static const struct fx_race races[] = {
 	},
 };
 
-KTAP_TEST(open_vs_unlink)
+KTAP_TEST(vs_unlink)
 {
-	fx_race_all(NULL, &races[0], 1, mid, end);
-}
-
-KTAP_TEST(change_vs_unlink)
-{
-	fx_race_all(NULL, &races[1], 2, mid, end);
+	fx_race_all(NULL, races, sizeof(races) / sizeof(races[0]), mid, end);
 }
 
 /* Wait-open has the kernel copy for chmod: also behind a copy under way, which is given up. */
@@ -68,9 +63,9 @@ KTAP_TEST(native_chmod_vs_unlink)
 	fx_init(&fx, NULL);
 	fx_race_files(&fx, "d", FX_KB(256));
 	fx_mount(&fx);
+	fx_below(&fx, FX_TIER_PARK);
 	fx_attach(&fx, NULL);
-	if (fx.tier >= FX_TIER_PARK)
-		ktap_skip("chmod waits on tier park");
+	fx_below(&fx, FX_TIER_PARK);
 	fx_stop_arm(&fx, "copying");
 	fx_call_start(&op[0], FX_CALL(FX_OPEN_W, fx_path(&fx, "d/f")));
 	fx_stop_wait(&fx, "copying", FX_LONG);

@@ -91,71 +91,55 @@ static bool is_sampled(const struct fx_point *p)
 	return !strcmp(p->name, "before-open") || !strcmp(p->name, "copying") || !strcmp(p->name, "committing") || p->renamed;
 }
 
-static void seconds_from(const struct fx_call *from, unsigned int n, enum fx_tier needs)
+KTAP_TEST(second_waits)
 {
 	struct fx fx;
 
 	fx_init(&fx, NULL);
 	for (const struct fx_point *p = fx_points; p < fx_points + fx_npoints; p++)
-		for (unsigned int i = 0; is_sampled(p) && i < n; i++)
-			fx_race_files(&fx, fx_name("%s-%s", p->name, fx_call_names[from[i].kind]), SIZE);
+		for (unsigned int i = 0; is_sampled(p) && i < NSECONDS; i++)
+			fx_race_files(&fx, fx_name("%s-%s", p->name, fx_call_names[seconds[i].kind]), SIZE);
 	fx_mount(&fx);
 	fx_attach(&fx, NULL);
-	fx_needs(&fx, needs);
 	for (const struct fx_point *p = fx_points; p < fx_points + fx_npoints; p++)
-		for (unsigned int i = 0; is_sampled(p) && i < n; i++)
-			second_at(&fx, p, &from[i]);
+		for (unsigned int i = 0; is_sampled(p) && i < NSECONDS; i++)
+			if (fx.tier >= FX_TIER_PARK || seconds[i].kind == FX_OPEN_WRITE)
+				second_at(&fx, p, &seconds[i]);
 	fx_end(&fx);
 }
 
-KTAP_TEST(second_open_waits)
-{
-	seconds_from(&seconds[NSECONDS - 1], 1, FX_TIER_WAIT_OPEN);
-}
-
-KTAP_TEST(second_of_any_kind_waits)
-{
-	seconds_from(seconds, NSECONDS - 1, FX_TIER_PARK);
-}
-
 /* Many behind one, also where the first is no open. */
-KTAP_TEST(all_behind_one)
+static void all_behind_one(struct fx *fx)
 {
 	struct fx_op first, op[8];
 	unsigned int n = 0;
-	struct fx fx;
 
-	fx_init(&fx, NULL);
-	fx_race_files(&fx, "d", SIZE);
-	fx_mount(&fx);
-	fx_attach(&fx, NULL);
-	fx_stop_arm(&fx, "copying");
-	fx_call_start(&first, FX_CALL(fx.tier < FX_TIER_PARK ? FX_OPEN_W : FX_CHMOD, fx_path(&fx, "d/f"), .mode = 0640));
-	fx_stop_wait(&fx, "copying", FX_LONG);
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&first, FX_CALL(fx->tier < FX_TIER_PARK ? FX_OPEN_W : FX_CHMOD, fx_path(fx, "d/f"), .mode = 0640));
+	fx_stop_wait(fx, "copying", FX_LONG);
 	for (unsigned int i = 0; i < NSECONDS; i++) {
 		struct fx_call c = seconds[i];
 
 		if (c.kind == FX_RENAME) /* would take the name away */
 			continue;
-		if (fx.tier < FX_TIER_PARK)
+		if (fx->tier < FX_TIER_PARK)
 			c = seconds[NSECONDS - 1];
 		c.path = "f";
 		c.path2 = "f2";
-		c = fx_race_call(&fx, &c, "d");
+		c = fx_race_call(fx, &c, "d");
 		fx_call_start(&op[n], &c);
 		KTAP_CHECK(fx_wait_parked(&op[n++], FX_LONG), "%s", fx_call_names[c.kind]);
 	}
-	fx_stop_go(&fx, "copying");
+	fx_stop_go(fx, "copying");
 	KTAP_REQUIRE(fx_op_wait(&first, FX_LONG));
 	KTAP_CHECK(first.res->err == 0, "%s", strerror(first.res->err));
 	for (unsigned int i = 0; i < n; i++) {
 		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG), "%u", i);
 		KTAP_CHECK(op[i].res->err == 0, "%u: %s", i, strerror(op[i].res->err));
 	}
-	one_copy(&fx, "/d/f", SIZE, "all");
-	KTAP_CHECK(fx_event_number(&fx, "waiters", "event", "copyup", "path", "/d/f", NULL) == n);
-	KTAP_CHECK(fx_event_wait(&fx, (int)n, FX_LONG, "event", "wait", "path", "/d/f", "result", "released", "on", "copy", NULL));
-	fx_end(&fx);
+	one_copy(fx, "/d/f", SIZE, "all");
+	KTAP_CHECK(fx_event_number(fx, "waiters", "event", "copyup", "path", "/d/f", NULL) == n);
+	KTAP_CHECK(fx_event_wait(fx, (int)n, FX_LONG, "event", "wait", "path", "/d/f", "result", "released", "on", "copy", NULL));
 }
 
 static long open_at_once(void *arg)
@@ -168,20 +152,15 @@ static long open_at_once(void *arg)
 	return errno ? -1 : 0;
 }
 
+#define ROUNDS 3
+
 /* Without a stop point: several ask in the same moment, and one of them is the first. */
-KTAP_TEST(all_at_once)
+static void all_at_once(struct fx *fx)
 {
 	struct fx_op op[6];
-	struct fx fx;
 
-	fx_init(&fx, NULL);
-	fx_race_files(&fx, "0", SIZE);
-	fx_race_files(&fx, "1", SIZE);
-	fx_race_files(&fx, "2", SIZE);
-	fx_mount(&fx);
-	fx_attach(&fx, NULL);
-	for (int round = 0; round < 3; round++) {
-		struct fx_call c = { .kind = FX_OPEN_WRITE, .path = fx_path(&fx, fx_name("%d/f", round)) };
+	for (int round = 0; round < ROUNDS; round++) {
+		struct fx_call c = { .kind = FX_OPEN_WRITE, .path = fx_path(fx, fx_name("%d/f", round)) };
 		const char *path = fx_name("/%d/f", round);
 
 		c.size = (off_t)(fx_now_ns() + 400000000);
@@ -193,10 +172,24 @@ KTAP_TEST(all_at_once)
 			KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG), "%d", i);
 			KTAP_CHECK(op[i].res->err == 0, "%d: %s", i, strerror(op[i].res->err));
 		}
-		KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", path, "result", "ok", NULL));
-		KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "path", path, "result", "ok", NULL) == 1, "a second copy of %s", path);
-		KTAP_CHECK(fx_event_number(&fx, "bytes", "event", "copyup", "path", path, "result", "ok", NULL) == SIZE);
+		KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "result", "ok", NULL));
+		KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", path, "result", "ok", NULL) == 1, "a second copy of %s", path);
+		KTAP_CHECK(fx_event_number(fx, "bytes", "event", "copyup", "path", path, "result", "ok", NULL) == SIZE);
 	}
+}
+
+KTAP_TEST(many)
+{
+	struct fx fx;
+
+	fx_init(&fx, NULL);
+	fx_race_files(&fx, "d", SIZE);
+	for (int round = 0; round < ROUNDS; round++)
+		fx_race_files(&fx, fx_name("%d", round), SIZE);
+	fx_mount(&fx);
+	fx_attach(&fx, NULL);
+	all_behind_one(&fx);
+	all_at_once(&fx);
 	fx_end(&fx);
 }
 
@@ -209,9 +202,9 @@ KTAP_TEST(native_one_gives_it_up)
 	fx_init(&fx, NULL);
 	fx_race_files(&fx, "d", SIZE);
 	fx_mount(&fx);
+	fx_below(&fx, FX_TIER_PARK);
 	fx_attach(&fx, NULL);
-	if (fx.tier >= FX_TIER_PARK)
-		ktap_skip("chmod waits on tier park");
+	fx_below(&fx, FX_TIER_PARK);
 	fx_stop_arm(&fx, "copying");
 	fx_call_start(&op[0], FX_CALL(FX_OPEN_WRITE, fx_path(&fx, "d/f"), .id = 7));
 	fx_stop_wait(&fx, "copying", FX_LONG);

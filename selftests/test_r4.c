@@ -42,6 +42,7 @@ static void begin(struct fx *fx, const struct fx_opts *opts)
 {
 	fx_init(fx, opts);
 	fx_lower(fx, "f", SIZE, 0666);
+	fx_lower(fx, "both", SIZE, 0666);
 	fx_lower(fx, "own", SIZE, 0644);
 	fx_sh("chown %d %s/own", USER, fx->lower);
 	fx_mount(fx);
@@ -50,78 +51,95 @@ static void begin(struct fx *fx, const struct fx_opts *opts)
 static const struct fx_opts ext4 = {
 	.upper_fs = "ext4", .lower_fs = "tmpfs", .upper_size = FX_MB(96), .mkfs_args = "-m 40 -O ^has_journal",
 };
-static const struct fx_opts small = { .upper_fs = "tmpfs", .lower_fs = "tmpfs", .upper_size = FX_MB(16) };
+static const struct fx_opts small = { .upper_fs = "tmpfs", .lower_fs = "tmpfs", .upper_size = FX_MB(24) };
 
 /* The user meets the reserve while root waits behind him: ENOSPC is the user's, root tries again and has the reserve. */
-static void user_then_root(enum fx_call_kind kind, const char *name)
+static void user_then_root(struct fx *fx, enum fx_call_kind kind, const char *name)
 {
-	struct fx_op op[2];
 	const char *path = fx_name("/%s", name);
-	struct fx fx;
+	struct fx_op op[2];
 
-	begin(&fx, &ext4);
-	fill(&fx, SIZE / 2);
-	fx_attach(&fx, NULL);
-	if (kind != FX_OPEN_W)
-		fx_needs(&fx, FX_TIER_PARK);
-	fx_stop_arm(&fx, "copying");
-	fx_call_start(&op[0], FX_CALL(kind, fx_path(&fx, name), .mode = 0600, .as = USER));
-	fx_stop_wait(&fx, "copying", FX_LONG);
-	fx_call_start(&op[1], FX_CALL(kind, fx_path(&fx, name), .mode = 0640));
-	KTAP_CHECK(fx_wait_parked(&op[1], FX_LONG), "root waits");
-	fx_stop_go(&fx, "copying");
-	KTAP_REQUIRE(fx_op_wait(&op[0], FX_LONG) && fx_op_wait(&op[1], FX_LONG));
-	KTAP_CHECK(op[0].res->err == ENOSPC, "the user: %s", strerror(op[0].res->err));
-	KTAP_CHECK(op[1].res->err == 0, "root: %s", strerror(op[1].res->err));
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", path, "uid", "1000", "result", "ENOSPC", NULL));
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", path, "uid", "0", "result", "ok", "engine", "kunion", NULL));
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "wait", "path", path, "uid", "0", NULL));
-	KTAP_CHECK(fx_verify(fx_path(&fx, name), fx_id(name), SIZE) && fx_in_upper(&fx, name));
-	fx_end(&fx);
-}
-
-KTAP_TEST(reserve_open)
-{
-	user_then_root(FX_OPEN_W, "f");
-}
-
-KTAP_TEST(reserve_chmod)
-{
-	user_then_root(FX_CHMOD, "own");
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&op[0], FX_CALL(kind, fx_path(fx, name), .mode = 0600, .as = USER));
+	fx_stop_wait(fx, "copying", FX_LONG);
+	fx_call_start(&op[1], FX_CALL(kind, fx_path(fx, name), .mode = 0640));
+	KTAP_CHECK(fx_wait_parked(&op[1], FX_LONG), "%s: root does not wait", name);
+	fx_stop_go(fx, "copying");
+	KTAP_REQUIRE(fx_op_wait(&op[0], FX_LONG) && fx_op_wait(&op[1], FX_LONG), "%s", name);
+	KTAP_CHECK(op[0].res->err == ENOSPC, "%s: the user: %s", name, strerror(op[0].res->err));
+	KTAP_CHECK(op[1].res->err == 0, "%s: root: %s", name, strerror(op[1].res->err));
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "uid", "1000", "result", "ENOSPC", NULL));
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, "uid", "0", "result", "ok", "engine", "kunion", NULL));
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "wait", "path", path, "uid", "0", NULL));
+	KTAP_CHECK(fx_verify(fx_path(fx, name), fx_id(name), SIZE) && fx_in_upper(fx, name), "%s", name);
 }
 
 /* Two users: neither gets the other's error for his own, each has been tried. With room both succeed. */
-KTAP_TEST(reserve_two_users)
+static void two_users(struct fx *fx, bool room)
 {
 	struct fx_op op[2];
+	int want = room ? 0 : ENOSPC;
+
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&op[0], FX_CALL(FX_OPEN_W, fx_path(fx, "both"), .as = USER));
+	fx_stop_wait(fx, "copying", FX_LONG);
+	fx_call_start(&op[1], FX_CALL(FX_OPEN_W, fx_path(fx, "both"), .as = OTHER));
+	KTAP_CHECK(fx_wait_parked(&op[1], FX_LONG));
+	fx_stop_go(fx, "copying");
+	for (int i = 0; i < 2; i++) {
+		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
+		KTAP_CHECK(op[i].res->err == want, "room %d, user %d: %s", room, i, strerror(op[i].res->err));
+	}
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", "/both", "uid", "1000", "engine", "kunion", "result",
+				 room ? "ok" : "ENOSPC", NULL));
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", "/both", "uid", "65534", "result", "ENOSPC", NULL));
+	KTAP_CHECK(fx_in_upper(fx, "both") == room, "room %d", room);
+	KTAP_CHECK(fx_verify(fx_path(fx, "both"), fx_id("both"), SIZE));
+}
+
+KTAP_TEST(reserved_blocks)
+{
 	struct fx fx;
 
 	begin(&fx, &ext4);
 	fill(&fx, SIZE / 2);
 	fx_attach(&fx, NULL);
-	for (int round = 0; round < 2; round++) {
-		int want = round ? 0 : ENOSPC;
-
-		fx_stop_arm(&fx, "copying");
-		fx_call_start(&op[0], FX_CALL(FX_OPEN_W, fx_path(&fx, "f"), .as = USER));
-		fx_stop_wait(&fx, "copying", FX_LONG);
-		fx_call_start(&op[1], FX_CALL(FX_OPEN_W, fx_path(&fx, "f"), .as = OTHER));
-		KTAP_CHECK(fx_wait_parked(&op[1], FX_LONG));
-		fx_stop_go(&fx, "copying");
-		for (int i = 0; i < 2; i++) {
-			KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
-			KTAP_CHECK(op[i].res->err == want, "round %d, user %d: %s", round, i, strerror(op[i].res->err));
-		}
-		if (round == 0) {
-			KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "uid", "1000", "result", "ENOSPC", NULL));
-			KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "uid", "65534", "result", "ENOSPC", NULL));
-			KTAP_CHECK(!fx_in_upper(&fx, "f"), "a part of a copy");
-			make_room(&fx);
-		}
-	}
-	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "result", "ok", "engine", "kunion", NULL) == 1);
-	KTAP_CHECK(fx_verify(fx_path(&fx, "f"), fx_id("f"), SIZE));
+	user_then_root(&fx, FX_OPEN_W, "f");
+	if (fx.tier >= FX_TIER_PARK)
+		user_then_root(&fx, FX_CHMOD, "own");
+	two_users(&fx, false);
+	make_room(&fx);
+	two_users(&fx, true);
 	fx_end(&fx);
+}
+
+/* The first one's error is old by the time the second tries: that one has room, and must not hear of it. */
+static void waiters_try_for_themselves(struct fx *fx)
+{
+	struct fx_op op[3];
+
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&op[0], FX_CALL(FX_OPEN_W, fx_path(fx, "f")));
+	fx_stop_wait(fx, "copying", FX_LONG);
+	for (int i = 1; i < 3; i++) {
+		fx_call_start(&op[i], FX_CALL(FX_OPEN_W, fx_path(fx, "f")));
+		KTAP_CHECK(fx_wait_parked(&op[i], FX_LONG));
+	}
+	fx_stop_arm(fx, "before-open"); /* where the second attempt will be held */
+	fx_stop_go(fx, "copying");
+	KTAP_REQUIRE(fx_op_wait(&op[0], FX_LONG));
+	KTAP_CHECK(op[0].res->err == ENOSPC, "the first: %s", strerror(op[0].res->err));
+	fx_stop_wait(fx, "before-open", FX_LONG);
+	KTAP_CHECK(!fx_op_done(&op[1]) && !fx_op_done(&op[2]), "the first one's error for all");
+	make_room(fx);
+	fx_stop_go(fx, "before-open");
+	for (int i = 1; i < 3; i++) {
+		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
+		KTAP_CHECK(op[i].res->err == 0, "waiter %d: %s", i, strerror(op[i].res->err));
+	}
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", "/f", "result", "ok", "engine", "kunion", NULL));
+	KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", "/f", "result", "ENOSPC", NULL) == 1);
+	KTAP_CHECK(fx_verify(fx_path(fx, "f"), fx_id("f"), SIZE));
 }
 
 /* A full tmpfs is full for root, too, as for the kernel's own copy; with room the same call succeeds. */
@@ -137,50 +155,20 @@ KTAP_TEST(full_then_room)
 		fill(&fx, SIZE / 2);
 		fx_attach(&fx, NULL);
 		for (int round = 0; round < 2; round++) {
-			fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(&fx, "f"), .id = fx_id("f")));
+			fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(&fx, "both"), .id = fx_id("both")));
 			KTAP_REQUIRE(fx_op_wait(&op, FX_LONG));
 			KTAP_CHECK(op.res->err == (round ? 0 : ENOSPC), "kernel %d, round %d: %s", kernel, round, strerror(op.res->err));
-			KTAP_CHECK(fx_in_upper(&fx, "f") == round, "kernel %d, round %d", kernel, round);
-			KTAP_CHECK(fx_verify(fx_path(&fx, "f"), fx_id("f"), SIZE));
+			KTAP_CHECK(fx_in_upper(&fx, "both") == round, "kernel %d, round %d", kernel, round);
+			KTAP_CHECK(fx_verify(fx_path(&fx, "both"), fx_id("both"), SIZE));
 			if (round == 0)
 				make_room(&fx);
 		}
+		if (!kernel) {
+			fill(&fx, SIZE / 2);
+			waiters_try_for_themselves(&fx);
+		}
 		fx_end(&fx);
 	}
-}
-
-/* The first one's error is old by the time the second tries: that one has room, and must not hear of it. */
-KTAP_TEST(waiter_tries_for_himself)
-{
-	struct fx_op op[3];
-	struct fx fx;
-
-	begin(&fx, &small);
-	fill(&fx, SIZE / 2);
-	fx_attach(&fx, NULL);
-	fx_stop_arm(&fx, "copying");
-	fx_call_start(&op[0], FX_CALL(FX_OPEN_W, fx_path(&fx, "f")));
-	fx_stop_wait(&fx, "copying", FX_LONG);
-	for (int i = 1; i < 3; i++) {
-		fx_call_start(&op[i], FX_CALL(FX_OPEN_W, fx_path(&fx, "f")));
-		KTAP_CHECK(fx_wait_parked(&op[i], FX_LONG));
-	}
-	fx_stop_arm(&fx, "before-open"); /* where the second attempt will be held */
-	fx_stop_go(&fx, "copying");
-	KTAP_REQUIRE(fx_op_wait(&op[0], FX_LONG));
-	KTAP_CHECK(op[0].res->err == ENOSPC, "the first: %s", strerror(op[0].res->err));
-	fx_stop_wait(&fx, "before-open", FX_LONG);
-	KTAP_CHECK(!fx_op_done(&op[1]) && !fx_op_done(&op[2]), "the first one's error for all");
-	make_room(&fx);
-	fx_stop_go(&fx, "before-open");
-	for (int i = 1; i < 3; i++) {
-		KTAP_REQUIRE(fx_op_wait(&op[i], FX_LONG));
-		KTAP_CHECK(op[i].res->err == 0, "waiter %d: %s", i, strerror(op[i].res->err));
-	}
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "result", "ok", "engine", "kunion", NULL));
-	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "result", "ENOSPC", NULL) == 1);
-	KTAP_CHECK(fx_verify(fx_path(&fx, "f"), fx_id("f"), SIZE));
-	fx_end(&fx);
 }
 
 KTAP_MAIN()

@@ -67,8 +67,11 @@ bool ku_attach_all(struct ku_session *s, char err[static 512])
 		uint32_t seen;
 		int n;
 
-		/* A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). */
-		if (at->u.metacopy)
+		/*
+		 * A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). With nfs_export
+		 * a client's handle of the lower file must lead to the copy: only the kernel's makes the index for it.
+		 */
+		if (at->u.metacopy || at->u.nfs_export)
 			cfg.mode = KU_MODE_OBSERVE;
 		seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
 		n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);

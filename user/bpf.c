@@ -40,6 +40,7 @@ static const struct {
 	{ "ku_inode_getattr", KU_TIER_OBSERVE, false },
 	{ "ku_register", KU_TIER_OBSERVE, false },
 	{ "ku_ovl_copy_up_one", KU_TIER_OBSERVE, true }, /* overlayfs's own function: it may be inlined or renamed */
+	{ "ku_inode_link", KU_TIER_WAIT_OPEN, false },
 	{ "ku_inode_unlink", KU_TIER_WAIT_OPEN, false },
 	{ "ku_inode_rename", KU_TIER_WAIT_OPEN, false },
 	{ "ku_file_open", KU_TIER_WAIT_OPEN, false },
@@ -224,6 +225,11 @@ int ku_bpf_register(const struct ku_bpf *b, bool child)
 int ku_bpf_union_add(const struct ku_bpf *b, uint32_t dev, const struct ku_union_cfg *cfg)
 {
 	return bpf_map_update_elem(b->fd_unions, &dev, cfg, BPF_NOEXIST) ? -errno : 0;
+}
+
+int ku_bpf_union_set(const struct ku_bpf *b, uint32_t dev, const struct ku_union_cfg *cfg)
+{
+	return bpf_map_update_elem(b->fd_unions, &dev, cfg, BPF_EXIST) ? -errno : 0;
 }
 
 int ku_bpf_union_remove(const struct ku_bpf *b, uint32_t dev)

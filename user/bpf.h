@@ -46,6 +46,8 @@ int ku_bpf_register(const struct ku_bpf *b, bool child);
 
 /* Attaches or takes off a union by its superblock's kernel dev_t. Returns 0 or -errno (-EEXIST: is attached already). */
 int ku_bpf_union_add(const struct ku_bpf *b, uint32_t dev, const struct ku_union_cfg *cfg);
+/* The same for one that is attached; -ENOENT: it is not, or not any more. */
+int ku_bpf_union_set(const struct ku_bpf *b, uint32_t dev, const struct ku_union_cfg *cfg);
 int ku_bpf_union_remove(const struct ku_bpf *b, uint32_t dev);
 
 /* The pending entry of an open file's inode: KU_REF(), 0 for none. */

@@ -307,16 +307,18 @@ static const struct argp ku_fsck_argp = {
 	.options = ku_fsck_options,
 	.parser = ku_fsck_option,
 	.args_doc = "MERGED",
-	.doc = "Finds the temporary files that a crash of kunion or of the machine left in the overlay mounted on MERGED, each on a line "
-	       "of its own.\vStatus: 0 nothing is left over, 1 something is, or not all could be looked at, 2 nothing was looked at (not "
-	       "an overlay, or a kunion is attached to it).\n\nExample: kunion fsck --repair /var/lib/app/merged",
+	.doc = "Finds the temporary files that a crash of kunion or of the machine left in the overlay mounted on MERGED, each on a "
+	       "line of its own.\vStatus: 0 nothing is left over, 1 something is, or not all could be looked at, 2 nothing was looked "
+	       "at (not an overlay, or a kunion is attached to it).\n\nExample: kunion fsck --repair /var/lib/app/merged",
 };
 
 int ku_cmd_fsck(int argc, char **argv)
 {
+	static char name[] = "kunion fsck";
 	struct ku_fsck f = { .root = -1 };
 	int r;
 
+	argv[0] = name;
 	argp_err_exit_status = KU_EXIT_USAGE;
 	if (argp_parse(&ku_fsck_argp, argc, argv, 0, NULL, &f))
 		return KU_EXIT_USAGE;

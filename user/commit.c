@@ -152,6 +152,8 @@ int ku_temp_commit(struct ku_temp *t, const char *name, const struct ku_commit_o
 		if (r < 0)
 			return r;
 	}
+	/* Open for writing, a program could not be run by its name: ETXTBSY. */
+	ku_closep(&t->fd);
 	ku_stop("after-link");
 
 	r = ku_temp_rename(t, name, opts);

@@ -111,8 +111,8 @@ static int ku_batch_copy(struct ku_batch *batch, struct ku_cu_file *f)
 		err = -errno;
 		goto fail;
 	}
-	/* index=on keeps hard links together, metacopy=on may have the file's inode up already: the kernel knows how. */
-	if (st.st_nlink != 1 || batch->set->u.metacopy) {
+	/* index=on keeps hard links together, nfs_export=on handles, metacopy=on may have the inode up already: the kernel knows how. */
+	if (st.st_nlink != 1 || batch->set->u.metacopy || batch->set->u.nfs_export) {
 		err = -EREMOTE;
 		goto fail;
 	}

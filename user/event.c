@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The sink must never hold up the main loop, so nothing here may block: where the sink is not a regular file, we write through an open
- * file description of our own that is O_NONBLOCK (the flag belongs to the description: set on stdout itself it would be everybody's).
+ * The sink must never hold up the main loop, so nothing here may block: where the sink is not a regular file, we write through an
+ * open file description of our own that is O_NONBLOCK (a flag of the description: set on stdout itself it would be everybody's).
  */
 #include "event.h"
 

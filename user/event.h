@@ -54,8 +54,8 @@ void ku_events_wait(struct ku_events *ev, const struct ku_ev_wait *e);
 void ku_events_dropped(struct ku_events *ev, uint64_t count);
 
 /*
- * File names are bytes, JSON strings are not: a backslash becomes two, a byte that is not part of valid UTF-8 becomes \xHH (both before
- * JSON's own escaping), so every name is had back exactly. Returns an allocated string, NULL without memory.
+ * File names are bytes, JSON strings are not: a backslash becomes two, a byte that is not part of valid UTF-8 becomes \xHH (both
+ * before JSON's own escaping), so every name is had back exactly. Returns an allocated string, NULL without memory.
  */
 char *ku_escape_bytes(const char *bytes);
 

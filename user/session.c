@@ -477,9 +477,13 @@ fail:
 /* Everyone into native behaviour: no entry is live, no hook makes another. */
 static void ku_let_go(struct ku_session *s)
 {
-	for (unsigned int i = 0; i < s->nunions; i++)
+	/* Not removed yet: on a union that is none of ours a commit's rename would pass unchecked. */
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		struct ku_union_cfg cfg = { .id = i, .mode = KU_MODE_OBSERVE, .min_size = s->opts.min_size };
+
 		if (!s->unions[i].gone)
-			ku_bpf_union_remove(&s->bpf, ku_kernel_dev(s->unions[i].u.dev));
+			ku_bpf_union_set(&s->bpf, ku_kernel_dev(s->unions[i].u.dev), &cfg);
+	}
 	for (uint32_t i = 0; i < KU_SLOTS; i++) {
 		struct ku_slot *slot = &s->bpf.slots[i];
 
@@ -510,6 +514,9 @@ void ku_session_end(struct ku_session *s)
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned int i = 0; i < s->nworkers; i++)
 		pthread_join(s->workers[i], NULL);
+	for (unsigned int i = 0; s->bpf.slots && i < s->nunions; i++)
+		if (!s->unions[i].gone)
+			ku_bpf_union_remove(&s->bpf, ku_kernel_dev(s->unions[i].u.dev));
 	if (s->bpf.ring && s->done_fd >= 0) {
 		/* Rest of the story for the event lines; those parked need a moment to get away. */
 		for (int i = 0; i < 200; i++) {

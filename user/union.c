@@ -153,8 +153,8 @@ static int ku_mountinfo_find(uint64_t id, struct ku_mountinfo *ret, char **ret_l
 }
 
 /*
- * An on/off option as it is in force. Overlayfs shows one only when it differs from the module's parameter (ovl_show_options), as that
- * is now: not shown means that the mount has the parameter's value.
+ * An on/off option as it is in force. Overlayfs shows one only when it differs from the module's parameter (ovl_show_options), as
+ * that is now: not shown means that the mount has the parameter's value.
  */
 static bool ku_option_on(const char *options, const char *name)
 {
@@ -265,8 +265,8 @@ int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNI
 }
 
 /*
- * Opens the lock file and locks it. Its holder removes it on release, still holding the lock; so who gets the lock looks whether the
- * file still has the name, and otherwise begins again with the new one.
+ * Opens the lock file and locks it. Its holder removes it on release, still holding the lock; so who gets the lock looks whether
+ * the file still has the name, and otherwise begins again with the new one.
  */
 static int ku_lock_open(int dir, const char *name, int *ret_fd)
 {
@@ -357,7 +357,8 @@ int ku_union_root(const struct ku_union *u)
 
 	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
 		return -errno;
-	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id || ku_mnt_unique(fd) != u->mnt_unique)
+	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id ||
+	    ku_mnt_unique(fd) != u->mnt_unique)
 		return -ESTALE;
 	return ku_take_fd(&fd);
 }

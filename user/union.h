@@ -12,7 +12,7 @@
 struct ku_union {
 	char *path;	/* merged directory: absolute, no symbolic links */
 	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
-	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with the mount's backslashes */
+	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with its backslashes */
 	char *lowerdir; /* "" where the kernel shows none; layers parted by ':' */
 	char *key;	/* for ku_intents_open() */
 	dev_t dev;	/* of the overlay's superblock: st_dev of its directories */
@@ -61,8 +61,8 @@ int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret);
 void ku_mount_unescape(char *s);
 
 /*
- * The value of the option name in a comma-separated list: an allocated, unescaped string ("" for one without a value), or NULL when it
- * is not there (errno 0) or memory is short (errno ENOMEM).
+ * The value of the option name in a comma-separated list: an allocated, unescaped string ("" for one without a value), or NULL when
+ * it is not there (errno 0) or memory is short (errno ENOMEM).
  */
 char *ku_mount_option(const char *options, const char *name);
 

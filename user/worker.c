@@ -189,8 +189,11 @@ static int ku_work_before_rename(void *arg)
 {
 	struct ku_work *w = arg;
 
+	/* Saves a rename; what decides is lsm/inode_rename, so the stop point is behind it. */
+	if (KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_COMMITTING)
+		return -ECANCELED;
 	ku_stop("before-rename");
-	return KU_WORD_STATE(ku_slot_word(w->slot)) == KU_S_COMMITTING ? 0 : -ECANCELED;
+	return 0;
 }
 
 /* EBUSY is lsm/inode_rename's: held at this moment. */
@@ -223,6 +226,8 @@ static int ku_work_run(struct ku_work *w)
 		return ku_native(w, "the union is gone");
 	if (p->at->u.metacopy)
 		return ku_native(w, "the mount has metacopy=on");
+	if (p->at->u.nfs_export)
+		return ku_native(w, "the mount has nfs_export=on");
 	ku_stop("before-open");
 	ku_work_let_settle(w);
 	err = ku_work_open(w);

@@ -158,8 +158,8 @@ static void loop_fs(const char *mkfs, const char *dir, const char *image, unsign
 	KTAP_REQUIRE(ftruncate(fd, (off_t)mib * MIB) == 0);
 	close(fd);
 	KTAP_REQUIRE(mkdir(dir, 0755) == 0);
-	snprintf(cmd, sizeof(cmd), "PATH=$PATH:/sbin:/usr/sbin; %s %s >/dev/null 2>&1 && mount -o loop %s %s 2>/dev/null", mkfs, image,
-		 image, dir);
+	snprintf(cmd, sizeof(cmd), "PATH=$PATH:/sbin:/usr/sbin; %s %s >/dev/null 2>&1 && mount -o loop %s %s 2>/dev/null", mkfs,
+		 image, image, dir);
 	if (system(cmd) != 0)
 		ktap_skip("no '%s' or no loop devices here", mkfs);
 }
@@ -457,6 +457,40 @@ KTAP_TEST(room_is_looked_at_between_chunks)
 	KTAP_CHECK(ku_copy_data(src, dst, &opts, &stats) == -ENOSPC);
 	KTAP_CHECK(stats.bytes > 8 * MIB && stats.bytes <= 40 * MIB, "%llu", (unsigned long long)stats.bytes);
 	/* It was not the file system that refused the last page. */
+	KTAP_REQUIRE(statvfs("/tmp/small", &st) == 0);
+	KTAP_CHECK(st.f_bavail > 0);
+}
+
+/* Just before the second look, all but 2 MiB and 5 pages go. */
+static void eat_more(void *arg, uint64_t bytes)
+{
+	struct statvfs st;
+
+	(void)arg;
+	if (bytes != 4 * MIB)
+		return;
+	KTAP_REQUIRE(statvfs("/tmp/small", &st) == 0);
+	close(noise("/tmp/small/other", (size_t)(st.f_bavail * st.f_frsize) - 2 * MIB - 5 * 4096, 9));
+}
+
+KTAP_TEST(room_is_looked_at_between_small_segments)
+{
+	struct ku_copy_opts opts = { .progress = eat_more };
+	static unsigned char piece[64 << 10];
+	struct ku_copy_stats stats;
+	struct statvfs st;
+	int src, dst;
+
+	unit_place();
+	unit_tmpfs("/tmp/small", "size=32m");
+	src = open_new("/tmp/src");
+	for (unsigned int i = 0; i < 384; i++) {
+		unit_fill(piece, sizeof(piece), i);
+		KTAP_REQUIRE(pwrite(src, piece, sizeof(piece), (off_t)i * 2 * (off_t)sizeof(piece)) == sizeof(piece));
+	}
+	dst = open_new("/tmp/small/dst");
+	KTAP_CHECK(ku_copy_data(src, dst, &opts, &stats) == -ENOSPC);
+	KTAP_CHECK(stats.bytes == 6 * MIB, "%llu", (unsigned long long)stats.bytes);
 	KTAP_REQUIRE(statvfs("/tmp/small", &st) == 0);
 	KTAP_CHECK(st.f_bavail > 0);
 }

@@ -262,7 +262,7 @@ KTAP_TEST(refuses)
 	KTAP_CHECK(fsck(NULL, NULL, NULL) == 2 && strstr(err, "MERGED"), "%s", err);
 	KTAP_CHECK(fsck("--nonsense", UNIT_MERGED, NULL) == 2, "%s", err);
 	KTAP_CHECK(fsck(UNIT_MERGED, UNIT_MERGED, NULL) == 2, "%s", err);
-	KTAP_CHECK(fsck("--help", NULL, NULL) == 0 && strstr(out, "--repair") && strstr(out, "fsck"), "%s", out);
+	KTAP_CHECK(fsck("--help", NULL, NULL) == 0 && strstr(out, "--repair") && strstr(out, "kunion fsck"), "%s", out);
 
 	/* While a kunion is attached, a temporary may be one at work. */
 	KTAP_REQUIRE(ku_union_open(UNIT_MERGED, &u, e) == 0 && ku_union_lock(&u, e) == 0);

@@ -244,7 +244,7 @@ KTAP_TEST(options_in_force)
 	ku_union_close(&u);
 }
 
-/* The kernel escapes these in mountinfo. (Of the backslashes that upperdir= itself needs, it shows some and some not, by version.) */
+/* The kernel escapes these in mountinfo. (Of the backslashes that upperdir= itself needs it shows some or none, by version.) */
 KTAP_TEST(odd_characters_in_paths)
 {
 	static const char odd[] = "a b\tc\nd\\e,f#g\xffh";

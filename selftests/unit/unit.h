@@ -25,8 +25,8 @@
 #define UNIT_MERGED UNIT_DIR "/merged"
 
 /*
- * A private mount namespace with an empty tmpfs on /tmp, so that nothing is left behind: the namespace goes with the test. State and
- * run directories lie there too.
+ * A private mount namespace with an empty tmpfs on /tmp, so that nothing is left behind: the namespace goes with the test. State
+ * and run directories lie there too.
  */
 static inline void unit_place(void)
 {
