@@ -24,6 +24,7 @@
 #define KU_SETTLE_TRIES 1000
 #define KU_SETTLE_PAUSE_US 100
 
+#define KU_FLUSH_BYTES (16u << 20)
 #define KU_ABANDON_NS 500000000ull
 
 struct ku_work {
@@ -32,6 +33,8 @@ struct ku_work {
 	struct ku_slot *slot;
 	int dirfd, src;
 	unsigned int tries;
+	int temp;	   /* the copy's descriptor */
+	uint64_t flushed;  /* bytes of it */
 	uint64_t alone_ns; /* since when nobody waits for this copy; 0: somebody does */
 	const char *name; /* within p->path */
 	char *dir;	  /* parent's path without the leading slash, "." for the root */
@@ -87,6 +90,22 @@ static bool ku_work_lost(void *arg)
 	if (KU_WORD_STATE(ku_slot_word(w->slot)) != KU_S_COPYING)
 		return true;
 	return ku_work_abandoned(w) && ku_slot_move(w->slot, w->p->gen, KU_S_COPYING, KU_S_LOST, 0);
+}
+
+/*
+ * Flushing goes along with copying: left to the end, a journal's commit has all of the file to write out first, and creates in any
+ * directory of that file system wait for it.
+ */
+static void ku_work_flush(void *arg, uint64_t bytes)
+{
+	struct ku_work *w = arg;
+
+	if (bytes - w->flushed < KU_FLUSH_BYTES || w->p->at->u.volatile_)
+		return;
+	w->flushed = bytes;
+	/* What it fails with, the flush at the end will fail with. */
+	if (fdatasync(w->temp))
+		ku_debug("fdatasync: %s", strerror(errno));
 }
 
 /* Whoever asked still holds the file until it sleeps: the holder test would take it for somebody else. */
@@ -211,7 +230,7 @@ static int ku_work_run(struct ku_work *w)
 {
 	struct ku_pending *p = w->p;
 	const struct ku_request *req = &w->s->bpf.requests[p->slot];
-	struct ku_copy_opts copy = { .cancelled = ku_work_lost, .arg = w };
+	struct ku_copy_opts copy = { .cancelled = ku_work_lost, .progress = ku_work_flush, .arg = w };
 	struct ku_commit_opts commit = { .before_rename = ku_work_before_rename, .retry = ku_work_retry, .arg = w };
 	struct ku_temp temp = { .fd = -1 };
 	int err;
@@ -237,6 +256,7 @@ static int ku_work_run(struct ku_work *w)
 		return -ECANCELED;
 	ku_stop("copying");
 	err = ku_temp_open(w->dirfd, w->dir, p->at->intents, &temp);
+	w->temp = temp.fd;
 	if (!err)
 		err = ku_copy_data(w->src, temp.fd, &copy, &p->stats);
 	if (!err)
