@@ -80,6 +80,7 @@ $(O)/gate_child_blob.o: user/gate_child/blob.S $(O)/gate_child
 # Tests: found, not listed.
 TEST_SRC := $(wildcard selftests/test_*.c)
 TEST_BIN := $(TEST_SRC:selftests/%.c=$(O)/selftests/%)
+BENCH_BIN := $(patsubst selftests/%.c,$(O)/selftests/%,$(wildcard selftests/bench_*.c))
 FIXTURE_OBJ := $(patsubst selftests/%.c,$(O)/selftests/%.o,$(wildcard selftests/fx_*.c))
 UNIT_SRC := $(wildcard selftests/unit/test_*.c)
 UNIT_BIN := $(UNIT_SRC:selftests/unit/%.c=$(O)/unit/%)
@@ -93,6 +94,10 @@ $(O)/selftests/test_%: $(O)/selftests/test_%.o $(FIXTURE_OBJ)
 	$(call msg,LD,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
 
+$(O)/selftests/bench_%: $(O)/selftests/bench_%.o
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
+
 $(O)/unit/%.o: selftests/unit/%.c | $(SKELS)
 	$(call msg,CC,$@)
 	$(Q)mkdir -p $(@D)
@@ -102,7 +107,7 @@ $(O)/unit/test_%: $(O)/unit/test_%.o $(LIB_OBJ)
 	$(call msg,LD,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
 
-tests: all $(TEST_BIN) $(UNIT_BIN)
+tests: all $(TEST_BIN) $(BENCH_BIN) $(UNIT_BIN)
 
 deps:
 	$(Q)scripts/deps

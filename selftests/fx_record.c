@@ -111,20 +111,6 @@ static void fx_note_xattrs(const char *path, bool upper)
 	}
 }
 
-/* Where data is and where holes are; nothing of the bytes. */
-static void fx_note_holes(int fd, off_t size)
-{
-	off_t data = 0, hole;
-
-	while (data < size && (data = lseek(fd, data, SEEK_DATA)) >= 0) {
-		hole = lseek(fd, data, SEEK_HOLE);
-		fx_note("  data %lld to %lld", (long long)data, (long long)hole);
-		if (hole < 0)
-			return;
-		data = hole;
-	}
-}
-
 static void fx_note_path(const char *name, const char *path, bool upper)
 {
 	char a[32], m[32], target[FX_VALUE_MAX];
@@ -156,8 +142,6 @@ static void fx_note_path(const char *name, const char *path, bool upper)
 		return;
 	}
 	fx_note("  contents %016llx", (unsigned long long)fx_hash_fd(fd));
-	if (upper)
-		fx_note_holes(fd, st.st_size);
 	close(fd);
 }
 

@@ -40,7 +40,7 @@ long fx_note_call(const char *what, long r);
  * A directory's contents are its names.
  */
 void fx_note_file(const struct fx *fx, const char *name); /* of the scene, as the next one's; "" is its directory */
-/* The same of a file in the upper layer, overlayfs' own xattrs left out, allocated blocks noted. */
+/* The same of a file in the upper layer, overlayfs' own xattrs left out. */
 void fx_note_upper(const struct fx *fx, const char *name);
 
 #ifndef FX_PART
