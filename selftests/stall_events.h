@@ -49,7 +49,9 @@ static inline void stall_print_copyup(struct json_object *o)
 	int64_t bytes = stall_int(o, "bytes"), waiters = stall_int(o, "waiters");
 
 	printf("%s (%s) needs a copy of %s: ", stall_str(o, "comm"), stall_str(o, "op"), stall_str(o, "path"));
-	if (!strcmp(result, "ok"))
+	if (!strcmp(result, "ok") && !bytes)
+		printf("%s made it in ", stall_str(o, "engine"));
+	else if (!strcmp(result, "ok"))
 		printf("%s copied %.1f MiB in ", stall_str(o, "engine"), (double)bytes / (1 << 20));
 	else if (!strcmp(result, "lost"))
 		printf("given up, the file is gone, after ");

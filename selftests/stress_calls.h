@@ -16,6 +16,7 @@
 #define ROUNDS_EACH (FILES / SM_LOWER)
 #define THREADS (SM_THREADS - 1)
 #define CHUNK (256u << 10)
+#define CHASE_NS 30000000ull
 
 /* The 8-byte words of a file tell whose they are. */
 #define LOWER_WORD(file, at) (0xa5ull << 56 | (uint64_t)(file) << 40 | (uint64_t)(at))
@@ -122,14 +123,14 @@ static void plan_one(struct stress *s, int thread)
 		plan_op(s, thread, SM_RENAME, name)->name2 = other_name(s, name);
 	} else if (n < 80) {
 		plan_op(s, thread, SM_LINK, name)->name2 = other_name(s, name);
-	} else if (n < 88) {
+	} else if (n < 86) {
 		plan_op(s, thread, SM_STAT, name);
-	} else if (n < 97) {
+	} else if (n < 94) {
 		plan_open(s, thread, name, 0);
 	} else {
 		/* A descriptor that is held while others write. */
-		plan_open(s, thread, name, 0);
-		if (below(s, 2))
+		plan_open(s, thread, name, n < 97 ? SM_CHASE : 0);
+		if (!below(s, 4))
 			plan_op(s, thread, SM_FCHMOD, name);
 		plan_op(s, thread, SM_READ, name);
 	}
@@ -213,10 +214,29 @@ static int read_all(struct stress *s, int fd, int *ret_content)
 	return err;
 }
 
-static int call_open(const char *path, const struct sm_op *op, int *fd)
+/* Again and again, to have one open from just when another file comes in its place. Only the last one counts. */
+static int call_chase(const char *path, struct sm_op *op, int *fd)
+{
+	uint64_t until = op->start + CHASE_NS;
+	struct stat st, now;
+
+	for (;;) {
+		op->start = fx_now_ns();
+		*fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (*fd < 0)
+			return errno;
+		if (op->start > until || fstat(*fd, &st) || stat(path, &now) || st.st_ino != now.st_ino)
+			return 0;
+		close(*fd);
+	}
+}
+
+static int call_open(const char *path, struct sm_op *op, int *fd)
 {
 	int flags = O_CLOEXEC | (op->flags & SM_W ? O_WRONLY | O_APPEND : O_RDONLY);
 
+	if (op->flags & SM_CHASE)
+		return call_chase(path, op, fd);
 	flags |= (op->flags & SM_TRUNCATE ? O_TRUNC : 0) | (op->flags & SM_CREAT ? O_CREAT : 0) | (op->flags & SM_EXCL ? O_EXCL : 0);
 	*fd = open(path, flags, op->mode);
 	return *fd < 0 ? errno : 0;

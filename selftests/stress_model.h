@@ -34,7 +34,7 @@
 #define SM_SEEN_BITS 20
 
 enum sm_kind { SM_OPEN, SM_WRITE, SM_READ, SM_FCHMOD, SM_TRUNC, SM_CHMOD, SM_UNLINK, SM_RENAME, SM_LINK, SM_STAT, SM_KINDS };
-enum sm_flag { SM_W = 1, SM_TRUNCATE = 2, SM_CREAT = 4, SM_EXCL = 8 };
+enum sm_flag { SM_W = 1, SM_TRUNCATE = 2, SM_CREAT = 4, SM_EXCL = 8, SM_CHASE = 16 }; /* CHASE: the same to the model */
 
 static const char *const sm_kind_names[SM_KINDS] = {
 	"open", "append", "read", "fchmod", "truncate", "chmod", "unlink", "rename", "link", "stat",

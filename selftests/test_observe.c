@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <regex.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 
 #define SIZE FX_MB(1)
