@@ -245,6 +245,9 @@ bool fx_twice(const struct fx_twice *t)
 	bool all = true;
 	unsigned int n;
 
+	/* fx_attach() would skip it, too, but behind half of the work. */
+	if (!fx_kernel_since(6, 12) && (!t->args[0] || strcmp(t->args[0], "-m")))
+		fx_skip("mode manage needs Linux 6.12");
 	fx_record = alone = fx_record_new();
 	n = fx_once(t, true);
 	fx_record = with = fx_record_new();

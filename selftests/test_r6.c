@@ -235,7 +235,7 @@ KTAP_TEST(exec_everywhere)
 		fx_point_wait(&fx, p);
 		fx_call_start(&run, FX_CALL(FX_EXEC, path));
 		if (p->commit && !p->renamed && !open)
-			KTAP_CHECK(!fx_op_wait(&run, 100), "%s: does not wait for the commit", p->name);
+			KTAP_CHECK(!fx_op_wait(&run, 50), "%s: does not wait for the commit", p->name);
 		else if (!p->commit || p->renamed)
 			KTAP_CHECK(fx_op_wait(&run, FX_LONG), "%s: waits", p->name);
 		fx_point_go(&fx, p);
@@ -244,6 +244,9 @@ KTAP_TEST(exec_everywhere)
 		KTAP_CHECK(run.res->err == PROBE_STATUS || (open && !p->renamed && run.res->err == ETXTBSY), "%s: status %d", p->name,
 			   run.res->err);
 		KTAP_CHECK(op.res->err == 0 || (open && op.res->err == ETXTBSY), "%s: %s", p->name, strerror(op.res->err));
+		if (p->commit && !p->renamed && !open)
+			KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "wait", "path", fx_name("/%s/f", p->name), "op", "read", NULL),
+				   "%s", p->name);
 	}
 	fx_end(&fx);
 }

@@ -24,7 +24,7 @@
 struct ku_feature {
 	const char *name;
 	bool ok;
-	char detail[320]; /* of a no: why, and what to do */
+	char detail[512]; /* of a no: why, and what to do */
 };
 
 struct ku_doctor {
@@ -103,7 +103,7 @@ static int ku_proof_tmpfile(void)
 }
 
 /* Opens the file for writing in a child and lets the session serve it. True: it waited, and got the copy. */
-static bool ku_proof_wait(struct ku_session *s, char why[static 320])
+static bool ku_proof_wait(struct ku_session *s, char why[static 512])
 {
 	uint64_t end = ku_now_ns() + KU_PROOF_LIMIT_NS;
 	struct stat st;
@@ -112,7 +112,7 @@ static bool ku_proof_wait(struct ku_session *s, char why[static 320])
 
 	pid = fork();
 	if (pid < 0) {
-		snprintf(why, 320, "fork: %s", strerror(errno));
+		snprintf(why, 512, "fork: %s", strerror(errno));
 		return false;
 	}
 	if (!pid) {
@@ -127,7 +127,7 @@ static bool ku_proof_wait(struct ku_session *s, char why[static 320])
 		if (next < -1 || ku_now_ns() > end) {
 			kill(pid, SIGKILL);
 			waitpid(pid, NULL, 0);
-			snprintf(why, 320, "an open for writing did not come back in %llu s", KU_PROOF_LIMIT_NS / 1000000000ull);
+			snprintf(why, 512, "an open for writing did not come back in %llu s", KU_PROOF_LIMIT_NS / 1000000000ull);
 			return false;
 		}
 		poll(&pfd, 1, next < 0 || next > 10 ? 10 : next);
@@ -137,13 +137,13 @@ static bool ku_proof_wait(struct ku_session *s, char why[static 320])
 		usleep(5000);
 	}
 	if (status)
-		snprintf(why, 320, "an open for writing failed");
+		snprintf(why, 512, "an open for writing failed");
 	else if (!s->totals.asked)
-		snprintf(why, 320, "an open for writing did not wait; BPF task work needs cmpxchg16b, other reasons are in dmesg");
+		snprintf(why, 512, "an open for writing did not wait; BPF task work needs cmpxchg16b, other reasons are in dmesg");
 	else if (s->totals.copies != 1)
-		snprintf(why, 320, "it waited, but the kernel made the copy");
+		snprintf(why, 512, "it waited, but the kernel made the copy");
 	else if (stat("/tmp/u/f", &st) || st.st_size != KU_PROOF_SIZE + 1)
-		snprintf(why, 320, "the copy is not complete");
+		snprintf(why, 512, "the copy is not complete");
 	else
 		return true;
 	return false;
@@ -160,7 +160,7 @@ static void ku_doctor_native(struct ku_doctor *d, const struct ku_session *s)
 static void ku_doctor_manage(struct ku_doctor *d)
 {
 	struct ku_session_opts opts = { .mode = KU_MODE_MANAGE, .min_size = 1, .max_wait_ns = 20000000000ull };
-	char merged[] = "/tmp/m", *paths[] = { merged }, err[512] = "", why[320] = "";
+	char merged[] = "/tmp/m", *paths[] = { merged }, err[512] = "", why[512] = "";
 	struct ku_session *s = ku_session_start(&opts, paths, 1, err);
 	bool ok;
 
