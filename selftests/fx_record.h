@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Differential tests: the same scenes with the kernel alone and with kunion attached. Each run notes what it sees, and both records must
- * be the same, line by line. Every scene has a directory of its own, by its name, so that many share one kunion.
+ * Differential tests: the same scenes with the kernel alone and with kunion attached. Each run notes what it sees, and both records
+ * must be the same, line by line. Every scene has a directory of its own, by its name, so that many share one kunion.
  */
 #ifndef FX_RECORD_H
 #define FX_RECORD_H
@@ -36,8 +36,8 @@ __attribute__((format(printf, 1, 2))) void fx_note(const char *fmt, ...);
 /* The return value or errno of a call, by the name of it. Gives back r. */
 long fx_note_call(const char *what, long r);
 /*
- * All that can be seen of a file but its number: type, mode, owner, size, links, times (one of this run is "now"), xattrs, contents.
- * A directory's contents are its names.
+ * All that can be seen of a file but its number: type, mode, owner, size, links, times (one of this run is "now"), xattrs,
+ * contents. A directory's contents are its names.
  */
 void fx_note_file(const struct fx *fx, const char *name); /* of the scene, as the next one's; "" is its directory */
 /* The same of a file in the upper layer, overlayfs' own xattrs left out. */

@@ -36,7 +36,7 @@ char *fx_log_text(const struct fx *fx)
 	return text;
 }
 
-/* Processes by that name, kunion's gate too; the dead that nobody reaped do not count. */
+/* Processes by that name, kunion's gate too, whose comm is not its name; the dead that nobody reaped have none. */
 unsigned int fx_kunion_count(void)
 {
 	unsigned int n = 0;
@@ -45,22 +45,17 @@ unsigned int fx_kunion_count(void)
 
 	FX_REQUIRE(d, "/proc");
 	while ((e = readdir(d))) {
-		char path[64], line[256] = "", *comm, *end;
+		char path[64], name[16] = "";
 		int fd;
 
 		if (e->d_name[0] < '1' || e->d_name[0] > '9')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%.16s/stat", e->d_name);
+		snprintf(path, sizeof(path), "/proc/%.16s/cmdline", e->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (read(fd, line, sizeof(line) - 1) < 0)
-			line[0] = '\0';
+		n += read(fd, name, sizeof(name) - 1) > 0 && !strncmp(name, "kunion", 6);
 		close(fd);
-		comm = strchr(line, '(');
-		end = strrchr(line, ')');
-		if (comm && end && !strncmp(comm + 1, "kunion", 6) && end[2] != 'Z')
-			n++;
 	}
 	closedir(d);
 	return n;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The end of kunion, whenever it comes, releases everyone into the kernel's own behaviour: killed at each step of a copy, told to end,
- * its union unmounted.
+ * The end of kunion, whenever it comes, releases everyone into the kernel's own behaviour: killed at each step of a copy, told to
+ * end, its union unmounted.
  */
 #include "fx_fixture.h"
 

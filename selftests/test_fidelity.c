@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A copy is the file: everything but its number is as the kernel's own copy-up leaves it, holes stay holes, and names are any bytes. */
+/* A copy is the file: all but its number is as the kernel's own copy-up leaves it, holes stay holes, names are any bytes. */
 #include "fx_record.h"
 
 #include <fcntl.h>
@@ -223,7 +223,9 @@ static void steps_flags(struct fx *fx)
 
 KTAP_TEST(metadata_on_one_file_system)
 {
-	static const struct fx_scene scenes[] = { SCENES_OF_BOTH, { .name = "flags", .lower = lower_flags, .steps = steps_flags }, { .name = NULL } };
+	static const struct fx_scene scenes[] = { SCENES_OF_BOTH,
+						  { .name = "flags", .lower = lower_flags, .steps = steps_flags },
+						  { .name = NULL } };
 
 	fx_twice(&(struct fx_twice){ .opts.upper_fs = "ext4", .scenes = scenes });
 }
@@ -302,7 +304,8 @@ static void sparse(const char *fs, const char *lower_fs)
 
 		snprintf(path, sizeof(path), "/%s", names[i]);
 		KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, names[i]) }) == 0);
-		KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", path, "engine", "kunion", "result", "ok", NULL));
+		KTAP_CHECK(
+			fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", path, "engine", "kunion", "result", "ok", NULL));
 		check_layout(fx_lpath(&fx, names[i]), fx_upath(&fx, names[i]));
 	}
 	/* What is told is what was copied: the data. */
@@ -327,8 +330,19 @@ KTAP_TEST(holes_stay_across_file_systems)
 
 static const char *const names[] = {
 	N50 N50 N50 N50 N50 "12345", /* the longest there is */
-	"latin1-\xe4\xf6\xfc", "\xff\xfe", "utf8-\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa7", "overlong-\xc0\xaf-\xed\xa0\x80", "new\nline",
-	"quo\"te", "back\\slash", "back\\x41slash", "tab\tand\x01\x1f\x7f", "-dash", " blank ", "%s%n", "'single'",
+	"latin1-\xe4\xf6\xfc",
+	"\xff\xfe",
+	"utf8-\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa7",
+	"overlong-\xc0\xaf-\xed\xa0\x80",
+	"new\nline",
+	"quo\"te",
+	"back\\slash",
+	"back\\x41slash",
+	"tab\tand\x01\x1f\x7f",
+	"-dash",
+	" blank ",
+	"%s%n",
+	"'single'",
 };
 
 /* As the events' contract says: \\ is one, \xHH is a byte. */

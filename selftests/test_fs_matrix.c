@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Upper and lower layer on every file system, the same or another: whatever brings a copy about, it ends as with the kernel alone. */
+/* Upper and lower layer on every file system, the same or another: whatever asks for a copy, it ends as with the kernel alone. */
 #include "fx_record.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Whoever holds a lower file (a descriptor, a mapping, a watch, a lock, a mount) goes on seeing it as after the kernel's own copy-up: such a
- * file is left to the kernel, also when it is taken hold of while the copy is under way.
+ * Whoever holds a lower file (a descriptor, a mapping, a watch, a lock, a mount) goes on seeing it as after the kernel's own
+ * copy-up: such a file is left to the kernel, also when it is taken hold of while the copy is under way.
  */
 #include "fx_record.h"
 
@@ -63,7 +63,9 @@ static void steps(struct fx *fx)
 		h->take(fx);
 	else
 		fx_stop_arm(fx, "copying");
-	fx_call_start(&op, &(struct fx_call){ .kind = h->chmod_only ? FX_CHMOD : FX_OPEN_WRITE, .path = fx_at(fx, "f"), .mode = 0755,
+	fx_call_start(&op, &(struct fx_call){ .kind = h->chmod_only ? FX_CHMOD : FX_OPEN_WRITE,
+					      .path = fx_at(fx, "f"),
+					      .mode = 0755,
 					      .id = fx_id("first") });
 	if (h->late) {
 		fx_stop_wait(fx, "copying", FX_LONG);
@@ -151,8 +153,8 @@ static void look_path(const struct fx *fx)
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", held);
 	KTAP_REQUIRE(fstat(held, &st) == 0 && stat(fx_at(fx, "f"), &by_path) == 0);
-	fx_note("fstat: mode %o, size %lld, links %u, the same file: %d", st.st_mode, (long long)st.st_size, (unsigned int)st.st_nlink,
-		by_path.st_ino == st.st_ino);
+	fx_note("fstat: mode %o, size %lld, links %u, the same file: %d", st.st_mode, (long long)st.st_size,
+		(unsigned int)st.st_nlink, by_path.st_ino == st.st_ino);
 	fd = open(self, O_RDONLY | O_CLOEXEC);
 	fx_note_call("opened for reading", fd);
 	note_blocks("read", fd);
@@ -237,8 +239,8 @@ static void drop_mapping(const struct fx *fx)
 	munmap(mapped, SIZE);
 }
 
-
-SCENES(mappings, EARLY("mapped", take_mapping, look_mapping, drop_mapping), LATE("mapped-late", take_mapping, look_mapping, drop_mapping))
+SCENES(mappings, EARLY("mapped", take_mapping, look_mapping, drop_mapping),
+       LATE("mapped-late", take_mapping, look_mapping, drop_mapping))
 
 /* a running program */
 
@@ -434,9 +436,11 @@ static void drop_bind(const struct fx *fx)
 	KTAP_CHECK(umount(FX_DIR "/elsewhere") == 0);
 }
 
-
-#define MOUNTED(what, when)                                                                                            \
-	{ .name = what, .lower = with_other, .steps = steps, .arg = &(const struct holder){ take_mount, look_mount, drop_mount, .late = when } }
+#define MOUNTED(what, when)                                                                    \
+	{ .name = what,                                                                        \
+	  .lower = with_other,                                                                 \
+	  .steps = steps,                                                                      \
+	  .arg = &(const struct holder){ take_mount, look_mount, drop_mount, .late = when } }
 
 SCENES(mounts, MOUNTED("mounted-on", false), MOUNTED("mounted-on-late", true), EARLY("elsewhere", take_bind, look_bind, drop_bind),
        LATE("elsewhere-late", take_bind, look_bind, drop_bind))
@@ -543,7 +547,8 @@ SCENES(hard_links, { .name = "links", .lower = linked_file, .steps = steps_linke
 /* With an index the links survive the copy-up. */
 KTAP_TEST(hard_links_with_an_index)
 {
-	static const struct fx_scene scenes[] = { { .name = "links", .lower = linked_file, .steps = steps_linked }, { .name = NULL } };
+	static const struct fx_scene scenes[] = { { .name = "links", .lower = linked_file, .steps = steps_linked },
+						  { .name = NULL } };
 
 	fx_twice(&(struct fx_twice){ .opts.mount_opts = "index=on", .scenes = scenes });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What kunion leaves to the kernel, and how an attached union behaves then: as one without kunion. Also what it takes over on mounts with
- * all kinds of options.
+ * What kunion leaves to the kernel, and how an attached union behaves then: as one without kunion. Also what it takes over on
+ * mounts with all kinds of options.
  */
 #include "fx_record.h"
 
@@ -112,7 +112,8 @@ static void steps_denied(struct fx *fx)
 
 	/* Searchable by all, so that it is the file that denies. */
 	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		fx_call_start(&op, &(struct fx_call){ .kind = kinds[i], .path = fx_at(fx, "f"), .path2 = fx_at(fx, "g"), .as = 1000 });
+		fx_call_start(&op,
+			      &(struct fx_call){ .kind = kinds[i], .path = fx_at(fx, "f"), .path2 = fx_at(fx, "g"), .as = 1000 });
 		KTAP_REQUIRE(fx_op_wait(&op, FX_LONG));
 		fx_note("%s: %s", fx_call_names[kinds[i]], op.res->err ? strerrorname_np(op.res->err) : "ok");
 	}
@@ -301,7 +302,8 @@ static void steps_mix(struct fx *fx)
 	note_open(fx, "moved2/in", O_RDWR);
 	fx_note_call("setxattr", setxattr(fx_at(fx, "f"), "user.fx", "x", 1, 0));
 
-	static const char *const names[] = { "f", "chmod", "renamed", "link", "linked", "unlink", "append", "sub/in", "moved/in", "moved2/in" };
+	static const char *const names[] = { "f",      "chmod",  "renamed", "link",     "linked",
+					     "unlink", "append", "sub/in",  "moved/in", "moved2/in" };
 
 	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		fx_note_file(fx, names[i]);
@@ -334,7 +336,8 @@ static void steps_handle(struct fx *fx)
 
 static void mix(const char *mount_opts, const char *fs, const char *engine)
 {
-	const struct fx_scene scenes[] = { { .name = "mix", .lower = lower_mix, .steps = steps_mix, .arg = engine }, { .name = NULL } };
+	const struct fx_scene scenes[] = { { .name = "mix", .lower = lower_mix, .steps = steps_mix, .arg = engine },
+					   { .name = NULL } };
 
 	fx_twice(&(struct fx_twice){ .opts.mount_opts = mount_opts, .opts.upper_fs = fs, .scenes = scenes });
 }

@@ -91,7 +91,8 @@ static void check_event(const struct fx *fx, const char *path, const char *op, p
 	KTAP_CHECK(!strcmp(field(line, "bytes"), want), "bytes of %s: %s", path, field(line, "bytes"));
 	KTAP_CHECK(!strcmp(field(line, "waiters"), "0") && !strcmp(field(line, "queued_us"), "0"));
 	KTAP_CHECK(atoll(field(line, "copy_us")) > 0 && atoll(field(line, "copy_us")) < 60000000, "%s", field(line, "copy_us"));
-	KTAP_CHECK(fits(field(line, "ts"), "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z$"), "%s", field(line, "ts"));
+	KTAP_CHECK(fits(field(line, "ts"), "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z$"), "%s",
+		   field(line, "ts"));
 	KTAP_CHECK(field(line, "cgroup")[0] == '/', "%s", field(line, "cgroup"));
 	json_object_put(line);
 }
@@ -171,7 +172,8 @@ KTAP_TEST(unattached_union_is_not_told)
 	}
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/open") }) == 0);
 	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/open", NULL));
-	KTAP_CHECK(fx_event_count(&fx, "union", fx.merged, NULL) == 2 && fx_event_count(&fx, NULL) == 2, "another union is told of");
+	KTAP_CHECK(fx_event_count(&fx, "union", fx.merged, NULL) == 2 && fx_event_count(&fx, NULL) == 2,
+		   "another union is told of");
 	fx_detach(&fx);
 	/* Nor is this one, once detached. */
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/chmod") }) == 0);
@@ -206,8 +208,8 @@ KTAP_TEST(failed_copy_up_is_told_with_its_errno)
 	fx_mount(&fx);
 	fx_attach(&fx, "-m", "observe", NULL);
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/f") }) == ENOSPC);
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/f", "engine", "kernel", "result", "ENOSPC", "bytes", "0",
-				 NULL));
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/f", "engine", "kernel", "result", "ENOSPC",
+				 "bytes", "0", NULL));
 	fx_end(&fx);
 }
 

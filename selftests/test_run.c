@@ -86,8 +86,8 @@ static void refused(const struct said *s, const char *name)
 
 	KTAP_CHECK(WIFEXITED(s->status) && WEXITSTATUS(s->status) == 2, "status %#x", s->status);
 	/* Bad arguments get a second one, on where to find help. */
-	KTAP_CHECK(end && (!end[1] || !strncmp(end + 1, "Try ", 4)) && end - s->err > 10 && !s->out[0], "not one line on stderr: %s%s",
-		   s->err, s->out);
+	KTAP_CHECK(end && (!end[1] || !strncmp(end + 1, "Try ", 4)) && end - s->err > 10 && !s->out[0],
+		   "not one line on stderr: %s%s", s->err, s->out);
 	KTAP_CHECK(strstr(s->err, name), "'%s' is not in: %s", name, s->err);
 	KTAP_CHECK(!fx_exists(FX_DIR "/ran"), "the command ran");
 	for (int i = 0; i < 1000 && fx_kunion_count(); i++)
@@ -124,7 +124,8 @@ KTAP_TEST(refuses_an_overlay_that_cannot_change)
 
 	begin(&fx);
 	fx_umount(&fx);
-	fx_sh("mkdir " FX_DIR "/u/lower2 && mount -t overlay -o lowerdir=" FX_DIR "/u/lower:" FX_DIR "/u/lower2 overlay " FX_DIR "/merged");
+	fx_sh("mkdir " FX_DIR "/u/lower2 && mount -t overlay -o lowerdir=" FX_DIR "/u/lower:" FX_DIR "/u/lower2 overlay " FX_DIR
+	      "/merged");
 	REFUSED(FX_DIR "/merged", FX_DIR "/merged");
 	fx_umount(&fx);
 	fx_mount(&fx);
@@ -200,7 +201,9 @@ KTAP_TEST(refuses_bad_arguments)
 /* A stop point holds up whoever waits for kunion: not for a program that gives its caller root. */
 KTAP_TEST(stop_points_are_not_for_users)
 {
-	const char *argv[] = { "kunion", "run", "-m", "manage", FX_DIR "/merged", "--", "chmod", "600", FX_DIR "/merged/d/f", NULL };
+	const char *argv[] = {
+		"kunion", "run", "-m", "manage", FX_DIR "/merged", "--", "chmod", "600", FX_DIR "/merged/d/f", NULL
+	};
 	struct said s;
 	struct fx fx;
 
@@ -253,7 +256,8 @@ KTAP_TEST(command_runs_attached)
 	SAY(&s, "kunion", "run", "-m", mode(), "--events", fx.events, "--min-size", "64K", FX_DIR "/merged", "--", "chmod", "600",
 	    FX_DIR "/merged/d/f");
 	KTAP_CHECK(WIFEXITED(s.status) && WEXITSTATUS(s.status) == 0, "%#x: %s", s.status, s.err);
-	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "path", "/d/f", "op", "chmod", "comm", "chmod", "result", "ok", NULL) == 1);
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "path", "/d/f", "op", "chmod", "comm", "chmod", "result", "ok", NULL) ==
+		   1);
 	KTAP_CHECK(strstr(s.err, "kunion: tier "), "no summary: %s", s.err);
 	fx_end(&fx);
 }
@@ -269,7 +273,8 @@ KTAP_TEST(events_go_to_stdout)
 	KTAP_CHECK(WIFEXITED(s.status) && WEXITSTATUS(s.status) == 0, "%#x: %s", s.status, s.err);
 	s.out[strcspn(s.out, "\n")] = '\0';
 	line = json_tokener_parse(s.out);
-	KTAP_CHECK(line && json_object_object_get_ex(line, "event", &v) && !strcmp(json_object_get_string(v), "copyup"), "%s", s.out);
+	KTAP_CHECK(line && json_object_object_get_ex(line, "event", &v) && !strcmp(json_object_get_string(v), "copyup"), "%s",
+		   s.out);
 	json_object_put(line);
 	fx_end(&fx);
 }
@@ -292,7 +297,9 @@ KTAP_TEST(command_gets_nothing_of_kunions)
 
 static void handed_on(int sig)
 {
-	const char *argv[] = { "kunion", "run", "-m", mode(), FX_DIR "/merged", "--", "sh", "-c", "echo >" FX_DIR "/began; exec sleep 100", NULL };
+	const char *argv[] = {
+		"kunion", "run", "-m", mode(), FX_DIR "/merged", "--", "sh", "-c", "echo >" FX_DIR "/began; exec sleep 100", NULL
+	};
 	struct said s;
 	struct fx fx;
 	pid_t pid;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * io_uring: its requests cannot be made to wait, neither inline nor in a worker of the kernel's. They go native, without an errno that the
- * kernel alone would not give.
+ * io_uring: its requests cannot be made to wait, neither inline nor in a worker of the kernel's. They go native, without an errno
+ * that the kernel alone would not give.
  */
 #include "fx_record.h"
 
@@ -28,8 +28,8 @@ static bool ring_open(struct ring *r, unsigned int flags)
 	if (r->fd < 0)
 		return false;
 	KTAP_REQUIRE(r->p.features & IORING_FEAT_SINGLE_MMAP);
-	r->sq = mmap(NULL, r->p.cq_off.cqes + r->p.cq_entries * sizeof(struct io_uring_cqe) + 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-		     r->fd, IORING_OFF_SQ_RING);
+	r->sq = mmap(NULL, r->p.cq_off.cqes + r->p.cq_entries * sizeof(struct io_uring_cqe) + 4096, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
 	r->cq = r->sq;
 	r->sqes = mmap(NULL, r->p.sq_entries * sizeof(*r->sqes), PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQES);
 	KTAP_REQUIRE(r->sq != MAP_FAILED && r->sqes != MAP_FAILED);

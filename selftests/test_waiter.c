@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Whoever waits for a copy can be killed, stopped and interrupted as ever, waits no longer than the limit, and is in nobody's way. An open
- * for write waits in every tier, chmod only where it can be parked.
+ * Whoever waits for a copy can be killed, stopped and interrupted as ever, waits no longer than the limit, and is in nobody's way.
+ * An open for write waits in every tier, chmod only where it can be parked.
  */
 #include "fx_fixture.h"
 
@@ -293,7 +293,8 @@ KTAP_TEST(limit_is_told_as_a_timeout)
 	fx_op_kill(&first, SIGKILL);
 	KTAP_CHECK(fx_op_wait(&second, FX_LONG) && second.res->err == 0, "errno %d", second.res->err);
 	fx_stop_go(&fx, "copying");
-	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "wait", "op", "open", "on", "copy", "pid", pid, "result", "timeout", NULL));
+	KTAP_CHECK(
+		fx_event_wait(&fx, 1, FX_LONG, "event", "wait", "op", "open", "on", "copy", "pid", pid, "result", "timeout", NULL));
 	KTAP_CHECK(fx_event_number(&fx, "wait_us", "event", "wait", "pid", pid, NULL) >= 900000);
 	fx_detach(&fx);
 	text = fx_log_text(&fx);
@@ -367,7 +368,7 @@ KTAP_TEST(many_writers_one_copy)
 
 /* tracing tools */
 
-/* Opens, enables and closes a kprobe event: the close waits for every sleeping BPF program on the machine. -1: cannot be done here. */
+/* Opens, enables and closes a kprobe event: the close waits for every BPF program that sleeps. -1: cannot be done here. */
 static double kprobe_ms(void)
 {
 	static const char symbol[] = "vfs_fallocate";

@@ -228,13 +228,13 @@ static bool ku_gate_asked(void *arg, uint32_t tid, uint64_t *ret_ref)
 	s->totals.asked++;
 	if (!ref || KU_REF_SLOT(ref) >= KU_SLOTS)
 		return false;
-	word = ku_slot_word(&s->bpf.slots[KU_REF_SLOT(ref)]);
-	if (KU_WORD_GEN(word) != KU_REF_GEN(ref) || !KU_STATE_PENDING(KU_WORD_STATE(word)))
-		return false;
-	/* Back after a signal's handler. */
+	/* Back after a signal's handler, be it only to hear that the copy is done. */
 	w = ku_waiter_of(ku_pending_of(s, KU_REF_SLOT(ref), KU_REF_GEN(ref)), tid);
 	if (w)
 		w->end_ns = 0;
+	word = ku_slot_word(&s->bpf.slots[KU_REF_SLOT(ref)]);
+	if (KU_WORD_GEN(word) != KU_REF_GEN(ref) || !KU_STATE_PENDING(KU_WORD_STATE(word)))
+		return false;
 	*ret_ref = ref;
 	return true;
 }

@@ -1,18 +1,50 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* kunion's event lines in words, for bench_stall. */
-#ifndef STALL_EVENTS_H
-#define STALL_EVENTS_H
+/* bench_stall's table, and kunion's event lines in words. */
+#ifndef STALL_PRINT_H
+#define STALL_PRINT_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define STALL_EVENTS_MAX 256
+#define STALL_BOUND 20.0
+/* Below this a twentieth is what any machine needs for a create now and then. */
+#define STALL_BASELINE_S 1.0
+
+static inline void stall_print_time(double s)
+{
+	if (s >= 1)
+		printf("%9.2f s ", s);
+	else
+		printf("%9.2f ms", s * 1e3);
+}
+
+/* bound 0: none. Returns whether it is met. */
+static inline bool stall_print_row(const char *label, double kernel, double kunion, double bound, const char *note)
+{
+	double ratio = kunion > 0 ? kernel / kunion : 0;
+	bool ok = bound == 0 || ratio > bound;
+
+	printf("  %-18s", label);
+	stall_print_time(kernel);
+	stall_print_time(kunion);
+	if (ratio >= 1.5)
+		printf("   1/%-7.0f", ratio);
+	else
+		printf("   %-9.2f", ratio > 0 ? 1 / ratio : 0);
+	if (bound != 0)
+		printf("  %s (below 1/%.0f)", ok ? "pass" : "FAIL", bound);
+	if (bound != 0 && kernel < STALL_BASELINE_S)
+		printf("; the kernel's time is too short for this to say much");
+	printf("%s%s\n", note ? "  " : "", note ?: "");
+	return ok;
+}
 
 struct stall_event {
-	double at; /* seconds of the minute: an experiment is short */
 	struct json_object *o;
 };
 
@@ -54,7 +86,7 @@ static inline void stall_print_copyup(struct json_object *o)
 	else if (!strcmp(result, "ok"))
 		printf("%s copied %.1f MiB in ", stall_str(o, "engine"), (double)bytes / (1 << 20));
 	else if (!strcmp(result, "lost"))
-		printf("given up, the file is gone, after ");
+		printf("given up, made moot or overtaken, after ");
 	else if (!strcmp(result, "native"))
 		printf("left to the kernel after ");
 	else
