@@ -220,6 +220,25 @@ KTAP_TEST(detaching_with_nobody_waiting)
 	check_next_start(&fx);
 }
 
+/* Below the initial pid namespace its requests do not say who waits: then it must not let anybody wait. */
+KTAP_TEST(refused_in_a_pid_namespace)
+{
+	struct fx fx;
+	int status;
+
+	fx_init(&fx, NULL);
+	fx_lower(&fx, "d/f", SIZE, 0644);
+	fx_mount(&fx);
+	if (!fx_kernel_since(6, 12))
+		ktap_skip("needs mode manage");
+	status = system("unshare -p -f kunion run " FX_DIR "/merged -- chmod 600 " FX_DIR "/merged/d/f 2>" FX_DIR "/said");
+	KTAP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 2, "%#x", status);
+	fx_sh("[ $(wc -l <" FX_DIR "/said) = 1 ] && grep -q 'pid namespace' " FX_DIR "/said");
+	status = system("unshare -p -f kunion run -m observe " FX_DIR "/merged -- chmod 600 " FX_DIR "/merged/d/f");
+	KTAP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
+	fx_end(&fx);
+}
+
 /* two of them */
 
 KTAP_TEST(second_daemon_is_refused)

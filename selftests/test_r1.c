@@ -7,9 +7,9 @@
 
 #include <fcntl.h>
 
-#define HOLD_MS 1200
-/* Of a call beside a copy that takes HOLD_MS at least. */
-#define QUICK_MS (HOLD_MS / 4.0)
+#define HOLD_MS 1200 /* longer than a waiter's slice */
+/* A call is slow from here; a busy machine makes one or the other so. */
+#define SLOW_MS (HOLD_MS / 8.0)
 
 /* Runs beside the test, so that one that hangs is seen. Its milliseconds. */
 static double call_ms(const struct fx_call *c, const char *when)
@@ -22,11 +22,11 @@ static double call_ms(const struct fx_call *c, const char *when)
 	return fx_op_ms(&op);
 }
 
-/* What needs the directory's lock, exclusive or shared. Returns the longest time. */
+/* What needs the directory's lock, exclusive or shared. Returns the time spent in slow calls. */
 static double work_in(const struct fx *fx, const char *dir, unsigned int round, const char *when)
 {
 	const char *name = fx_name("%s/new%u", dir, round), *other = fx_name("%s/moved%u", dir, round);
-	double worst = 0;
+	double slow = 0;
 	struct fx_call calls[] = {
 		{ .kind = FX_CREATE, .path = fx_path(fx, name), .id = 1 },
 		{ .kind = FX_READDIR, .path = fx_path(fx, dir) },
@@ -38,10 +38,10 @@ static double work_in(const struct fx *fx, const char *dir, unsigned int round, 
 	for (unsigned int i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		double ms = call_ms(&calls[i], when);
 
-		if (ms > worst)
-			worst = ms;
+		if (ms > SLOW_MS)
+			slow += ms;
 	}
-	return worst;
+	return slow;
 }
 
 static void lower_in(struct fx *fx, const char *dir)
@@ -57,7 +57,7 @@ static struct fx_call call_in(const struct fx *fx, const char *dir, struct fx_ca
 }
 
 /* For a while, a copy that somebody waits for: the directory stays as quick as without. */
-KTAP_TEST(directory_stays_quick)
+KTAP_TEST_LIMIT(directory_stays_quick, 120)
 {
 	static const struct fx_call calls[] = {
 		{ .kind = FX_OPEN_W },	{ .kind = FX_RENAME }, { .kind = FX_LINK },	{ .kind = FX_CHMOD, .mode = 0600 },
@@ -73,7 +73,7 @@ KTAP_TEST(directory_stays_quick)
 	for (unsigned int i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		const char *dir = fx_call_names[calls[i].kind];
 		struct fx_call c = call_in(&fx, dir, calls[i]);
-		double worst = 0, ms;
+		double slow = 0;
 		struct fx_op op;
 
 		if (calls[i].kind != FX_OPEN_W && fx.tier < FX_TIER_PARK)
@@ -81,17 +81,15 @@ KTAP_TEST(directory_stays_quick)
 		fx_stop_arm(&fx, "copying");
 		fx_call_start(&op, &c);
 		fx_stop_wait(&fx, "copying", FX_LONG);
-		for (unsigned int round = 0; fx_op_ms(&op) < HOLD_MS; round++) {
-			ms = work_in(&fx, dir, round, dir);
-			if (ms > worst)
-				worst = ms;
-		}
+		for (unsigned int round = 0; fx_op_ms(&op) < HOLD_MS; round++)
+			slow += work_in(&fx, dir, round, dir);
 		KTAP_CHECK(fx_wait_parked(&op, FX_LONG), "%s", dir);
 		fx_stop_go(&fx, "copying");
 		KTAP_REQUIRE(fx_op_wait(&op, FX_LONG), "%s does not return", dir);
 		KTAP_CHECK(op.res->err == 0, "%s: %s", dir, strerror(op.res->err));
-		KTAP_CHECK(fx_op_ms(&op) >= HOLD_MS && worst < QUICK_MS, "%s: worst %.1f ms beside a copy of %.1f ms", dir, worst,
-			   fx_op_ms(&op));
+		/* Who sleeps a slice with the directory locked stalls it most of the time. */
+		KTAP_CHECK(fx_op_ms(&op) >= HOLD_MS && slow < fx_op_ms(&op) / 2, "%s: %.1f ms in slow calls beside a copy of %.1f ms", dir,
+			   slow, fx_op_ms(&op));
 	}
 	fx_end(&fx);
 }
@@ -144,7 +142,7 @@ static void many_wait(struct fx *fx)
 	}
 }
 
-KTAP_TEST(no_lock_anywhere)
+KTAP_TEST_LIMIT(no_lock_anywhere, 120)
 {
 	struct fx fx;
 

@@ -49,7 +49,7 @@ static const struct fx_race races[] = {
 	},
 };
 
-KTAP_TEST(vs_unlink)
+KTAP_TEST_LIMIT(vs_unlink, 120)
 {
 	fx_race_all(NULL, races, sizeof(races) / sizeof(races[0]), mid, end);
 }

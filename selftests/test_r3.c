@@ -91,7 +91,7 @@ static bool is_sampled(const struct fx_point *p)
 	return !strcmp(p->name, "before-open") || !strcmp(p->name, "copying") || !strcmp(p->name, "committing") || p->renamed;
 }
 
-KTAP_TEST(second_waits)
+KTAP_TEST_LIMIT(second_waits, 120)
 {
 	struct fx fx;
 

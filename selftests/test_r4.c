@@ -97,7 +97,7 @@ static void two_users(struct fx *fx, bool room)
 	KTAP_CHECK(fx_verify(fx_path(fx, "both"), fx_id("both"), SIZE));
 }
 
-KTAP_TEST(reserved_blocks)
+KTAP_TEST_LIMIT(reserved_blocks, 120)
 {
 	struct fx fx;
 

@@ -57,7 +57,7 @@ static const struct fx_race races[] = {
 	},
 };
 
-KTAP_TEST(rename_over)
+KTAP_TEST_LIMIT(rename_over, 120)
 {
 	fx_race_all(NULL, races, sizeof(races) / sizeof(races[0]), mid, end);
 }

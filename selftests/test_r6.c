@@ -106,7 +106,7 @@ static void reader_at(struct fx *fx, const struct fx_point *p, enum fx_call_kind
 		   "%s: the reader's wait", dir);
 }
 
-KTAP_TEST(read_everywhere)
+KTAP_TEST_LIMIT(read_everywhere, 120)
 {
 	struct fx fx;
 

@@ -63,7 +63,7 @@ static void stat_at(struct fx *fx, const struct fx_point *p, const struct fx_cal
 	check_whole(&l->st, &was, what);
 }
 
-KTAP_TEST(stat_everywhere)
+KTAP_TEST_LIMIT(stat_everywhere, 120)
 {
 	static const struct fx_call first[] = { { .kind = FX_OPEN_W }, { .kind = FX_CHMOD, .mode = 06711 } };
 	struct look *l = mmap(NULL, sizeof(*l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -62,7 +62,7 @@ static void replaced_at(struct fx *fx, const struct fx_point *p, bool by_link)
 	KTAP_CHECK(fx_no_temps(fx), "%s", dir);
 }
 
-KTAP_TEST(name_taken)
+KTAP_TEST_LIMIT(name_taken, 120)
 {
 	struct fx fx;
 
@@ -111,7 +111,7 @@ static void no_temps(struct fx *fx, const struct fx_race *r, const struct fx_poi
 	KTAP_CHECK(fx_no_temps(fx), "%s, %s", r->name, p->name);
 }
 
-KTAP_TEST(name_moves)
+KTAP_TEST_LIMIT(name_moves, 120)
 {
 	fx_race_all(NULL, moves, sizeof(moves) / sizeof(moves[0]), NULL, no_temps);
 }
@@ -137,7 +137,7 @@ static void directory_moved_at(struct fx *fx, const struct fx_point *p)
 	KTAP_CHECK(fx_no_temps(fx), "%s", p->name);
 }
 
-KTAP_TEST(directory_moves)
+KTAP_TEST_LIMIT(directory_moves, 120)
 {
 	struct fx_opts opts = { .mount_opts = "redirect_dir=on" };
 	struct fx fx;

@@ -404,6 +404,9 @@ KTAP_TEST(model_refuses_the_impossible)
 /* The yardstick: what the kernel does by itself must fit the model. */
 KTAP_TEST_LIMIT(kernel_alone, 600)
 {
+	/* There 1 round in 100 ends as no order of its calls would; it is nobody's yardstick. */
+	if (!fx_kernel_since(6, 12))
+		ktap_skip("kunion does not manage here");
 	stress(true, (unsigned int)number_from("STRESS_ROUNDS", 1000) / 10 + 1);
 }
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
 #define SIZE FX_MB(2)
@@ -173,6 +174,62 @@ KTAP_TEST(stopped_waiter_holds_up_nobody)
 	KTAP_CHECK(fx_op_wait(&first, FX_LONG) && first.res->err == 0, "errno %d", first.res->err);
 	one_copy(&fx);
 	fx_end(&fx);
+}
+
+/* frozen, with its control group */
+
+#define CGROUP FX_DIR "/cgroup"
+
+static bool wait_frozen(char want, int ms)
+{
+	char events[128] = "", *at = NULL;
+
+	for (uint64_t end = fx_now_ns() + (uint64_t)ms * 1000000; fx_now_ns() < end; usleep(500)) {
+		int fd = open(CGROUP "/fx/cgroup.events", O_RDONLY | O_CLOEXEC);
+
+		if (read(fd, events, sizeof(events) - 1) < 0)
+			events[0] = '\0';
+		close(fd);
+		at = strstr(events, "frozen ");
+		if (at && at[7] == want)
+			return true;
+	}
+	ktap_diag("not frozen %c: %s", want, events);
+	return false;
+}
+
+static void frozen(enum fx_call_kind kind)
+{
+	struct fx_op op;
+	struct fx fx;
+
+	begin(&fx, &op, kind, "30");
+	KTAP_REQUIRE(mkdir(CGROUP, 0755) == 0);
+	if (mount("none", CGROUP, "cgroup2", 0, NULL) || (mkdir(CGROUP "/fx", 0755) && errno != EEXIST))
+		ktap_skip("no cgroup2 here");
+	fx_sh("echo %d >" CGROUP "/fx/cgroup.procs", op.pid);
+	fx_sh("echo 1 >" CGROUP "/fx/cgroup.freeze");
+	KTAP_CHECK(wait_frozen('1', 5000));
+	fx_sleep_ms(50);
+	KTAP_CHECK(wait_frozen('1', 1) && !fx_op_parked(&op), "frozen for good, not for a moment");
+	fx_sh("echo 0 >" CGROUP "/fx/cgroup.freeze");
+	KTAP_CHECK(fx_wait_parked(&op, 5000), "thawed, it waits again");
+	fx_stop_go(&fx, "copying");
+	KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0, "errno %d", op.res->err);
+	one_copy(&fx);
+	rmdir(CGROUP "/fx");
+	KTAP_CHECK(umount2(CGROUP, 0) == 0);
+	fx_end(&fx);
+}
+
+KTAP_TEST(frozen_opener_waits_again_when_thawed)
+{
+	frozen(FX_OPEN_WRITE);
+}
+
+KTAP_TEST(frozen_chmod_waits_again_when_thawed)
+{
+	frozen(FX_CHMOD);
 }
 
 /* signal handlers */

@@ -402,6 +402,11 @@ static bool ku_session_bpf(struct ku_session *s, char err[static 512])
 		snprintf(err, 512, "mode manage does not work on this kernel: %s; use -m observe, see 'kunion doctor'", s->bpf.why);
 		return false;
 	}
+	/* The gate's requests name threads as seen from here, BPF as from the initial namespace: nobody would ever sleep, only spin. */
+	if (manage && s->bpf.shared->self_tgid != (uint32_t)getpid()) {
+		snprintf(err, 512, "mode manage works in the initial pid namespace only: run it there (containers: the host's), or use -m observe");
+		return false;
+	}
 	return true;
 }
 

@@ -327,6 +327,9 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 	if (!p->path)
 		p->path = ku_request_path(&s->bpf.requests[p->slot]);
 	err = ku_work_run(&w);
+	/* Unlinked or renamed before a worker came: there is nothing to copy any more. */
+	if (err == -ENOENT && !p->own)
+		err = -ECANCELED;
 	p->end_ns = ku_now_ns();
 	if (!p->copied_ns)
 		p->copied_ns = p->end_ns;
