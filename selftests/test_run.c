@@ -126,7 +126,7 @@ KTAP_TEST(refuses_an_overlay_that_cannot_change)
 	fx_umount(&fx);
 	fx_sh("mkdir " FX_DIR "/u/lower2 && mount -t overlay -o lowerdir=" FX_DIR "/u/lower:" FX_DIR "/u/lower2 overlay " FX_DIR
 	      "/merged");
-	REFUSED("no upper layer", FX_DIR "/merged");
+	REFUSED(FX_DIR "/merged: this overlay", FX_DIR "/merged");
 	fx_umount(&fx);
 	fx_mount(&fx);
 	fx_sh("mount -o remount,ro " FX_DIR "/merged");
