@@ -16,6 +16,7 @@ typedef long long __s64;
 typedef unsigned long long __u64;
 typedef __u8 u8;
 typedef __s32 s32;
+typedef __s64 s64;
 typedef __u32 u32;
 typedef __u64 u64;
 typedef __u16 __be16;
@@ -30,6 +31,9 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_INODE_STORAGE = 28,
@@ -77,11 +81,46 @@ struct lockref {
 };
 
 struct qstr {
+	u32 hash; /* the same name again? */
+	u32 len;
 	const unsigned char *name; /* for the path of a record */
 };
 
+/* a mutex or rwsem: owner is the holder's task_struct and some low bits */
+typedef struct {
+	s64 counter;
+} atomic64_t;
+typedef atomic64_t atomic_long_t;
+
+struct mutex {
+	atomic_long_t owner; /* who copies a file up */
+};
+
+struct rw_semaphore {
+	atomic_long_t owner; /* does this task hold its directory's lock? */
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct file_lock_context {
+	struct list_head flc_lease; /* a lease must not be broken on kunion's account */
+};
+
+struct dentry;
+
 struct super_block {
 	u32 s_dev;	       /* which union */
+	struct dentry *s_root; /* a path that does not end there is none */
 	unsigned long s_magic; /* overlayfs at all? */
 };
 
@@ -95,14 +134,32 @@ struct inode {
 	atomic_t i_writecount; /* holder test */
 	atomic_t i_readcount;  /* holder test; there with CONFIG_IMA only */
 	u32 i_fsnotify_mask;   /* holder test: watches */
+	unsigned long i_ino;   /* with its address: which file is written to */
+	struct file_lock_context *i_flctx;
+	struct rw_semaphore i_rwsem;
+	struct hlist_head i_dentry; /* a name of it, for the path of a wait */
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
 };
 
 struct dentry {
 	unsigned int d_flags; /* holder test: DCACHE_MOUNTED */
+	struct hlist_bl_node d_hash; /* not yet looked up? */
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
 	struct lockref d_lockref;
+	union {
+		struct hlist_node d_alias; /* link in i_dentry */
+	} d_u;
+};
+
+/* From 7.x on without a name of its own for the union. */
+struct dentry___flat {
+	struct hlist_node d_alias;
 };
 
 struct vfsmount {
@@ -114,6 +171,13 @@ struct path {
 	struct dentry *dentry;
 };
 
+/* a mount, for the path of a program as its own mount namespace has it */
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
 struct file {
 	unsigned int f_mode;  /* FMODE_WRITE */
 	unsigned int f_flags; /* O_TRUNC */
@@ -121,10 +185,41 @@ struct file {
 	struct path f_path;
 };
 
+/* what overlayfs maps in place of its own file, from 6.5 on */
+struct backing_file {
+	struct file file;
+	struct path user_path;
+};
+
+struct vm_area_struct {
+	struct file *vm_file; /* mprotect() of what */
+};
+
+struct linux_binprm {
+	struct file *file; /* execve() of what */
+};
+
+struct iattr {
+	unsigned int ia_valid; /* ATTR_SIZE: truncation */
+};
+
+struct mm_struct {
+	struct file *exe_file; /* which program */
+};
+
+struct fs_struct {
+	struct path root; /* as seen from where */
+};
+
+struct kiocb {
+	struct file *ki_filp; /* which file is written to */
+};
+
 /* overlayfs's inode (module or built in): has the file an upper part already? */
 struct ovl_inode {
 	struct inode vfs_inode;
 	struct dentry *__upperdentry;
+	struct mutex lock; /* held during a copy-up */
 };
 
 typedef struct {
@@ -160,6 +255,26 @@ struct pt_regs {
 	unsigned long orig_ax; /* the system call */
 };
 
+/* cgroup v2: its id is that of its kernfs node, its path the names up to the root */
+struct kernfs_node {
+	u64 id;
+	const char *name;
+	struct kernfs_node *parent;
+};
+
+/* From 6.15 on. */
+struct kernfs_node___rcu {
+	struct kernfs_node *__parent;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags; /* PF_*: who can't be parked */
@@ -171,6 +286,11 @@ struct task_struct {
 	struct sighand_struct *sighand;
 	sigset_t blocked;
 	struct sigpending pending;
+	char comm[16];
+	struct task_struct *group_leader; /* io_uring's workers have a name of their own */
+	struct css_set *cgroups;
+	struct mm_struct *mm;
+	struct fs_struct *fs;
 };
 
 /* complete, because libbpf compares kfunc prototypes by structure (KERNEL.md 12) */

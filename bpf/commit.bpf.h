@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What decides a commit: unlink and rename that overtake it, the holder test, kunion's own rename. */
+/* What decides a commit: the holder test, link, and kunion's own rename. */
 #ifndef KU_COMMIT_BPF_H
 #define KU_COMMIT_BPF_H
 
@@ -21,7 +21,11 @@ int BPF_PROG(ku_inode_link, struct dentry *old_dentry, struct inode *dir, struct
 	if (!inode)
 		return 0;
 	u = ku_union_of(inode);
-	if (!u || u->mode != KU_MODE_MANAGE || !ku_is_reg(inode) || ku_is_self())
+	if (!u || u->mode < KU_MODE_GUARD || !ku_is_reg(inode) || ku_is_self())
+		return 0;
+	if (ku_hold_back(old_dentry, KU_OP_LINK))
+		return -ERESTARTNOINTR;
+	if (u->mode != KU_MODE_MANAGE)
 		return 0;
 	slot = ku_entry(inode, &ref);
 	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
@@ -40,24 +44,6 @@ int BPF_PROG(ku_inode_link, struct dentry *old_dentry, struct inode *dir, struct
 		ku_unjoin(slot);
 	}
 	return ku_lose(slot, ref, u->id, task, KU_OP_LINK) ? 0 : ku_out_of_the_way(task);
-}
-
-SEC("lsm/inode_unlink")
-int BPF_PROG(ku_inode_unlink, struct inode *dir, struct dentry *dentry)
-{
-	struct inode *inode = dentry->d_inode;
-	struct ku_union_cfg *u;
-	struct ku_slot *slot;
-	__u64 ref = 0;
-
-	u = ku_union_of(dir);
-	if (!u || !inode || ku_is_self())
-		return 0;
-	slot = ku_entry(inode, &ref);
-	/* RENAMING is not seen here: that rename holds this directory's lock. */
-	if (slot)
-		ku_lose(slot, ref, u->id, bpf_get_current_task_btf(), KU_OP_OTHER);
-	return 0;
 }
 
 /*
@@ -88,8 +74,6 @@ int BPF_PROG(ku_inode_rename, struct inode *old_dir, struct dentry *old_dentry, 
 {
 	struct inode *victim = new_dentry->d_inode;
 	struct ku_union_cfg *u;
-	struct ku_slot *slot;
-	__u64 ref = 0;
 
 	u = ku_union_of(new_dir);
 	if (!u)
@@ -99,12 +83,9 @@ int BPF_PROG(ku_inode_rename, struct inode *old_dir, struct dentry *old_dentry, 
 			return -ECANCELED; /* unlinked meanwhile: never bring a file back */
 		return ku_commit_check(victim, new_dentry);
 	}
-	if (!victim)
-		return 0;
-	slot = ku_entry(victim, &ref);
-	if (slot)
-		ku_lose(slot, ref, u->id, bpf_get_current_task_btf(), KU_OP_RENAME);
-	return 0;
+	if (ku_hold_back(old_dentry, KU_OP_RENAME))
+		return -ERESTARTNOINTR;
+	return victim ? ku_make_moot(u, victim, new_dentry, KU_OP_RENAME) : 0;
 }
 
 SEC("lsm/inode_getattr")

@@ -8,28 +8,16 @@ static __always_inline struct ku_rec *ku_rec_of(struct task_struct *task)
 	return bpf_task_storage_get(&ku_recs, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
-/* The kernel copies: remember what the end of it needs. */
-static __always_inline int ku_go_native(struct ku_rec *rec, struct dentry *dentry, __u32 op)
-{
-	if (rec) {
-		rec->native_dentry = (__u64)dentry;
-		rec->native_ns = bpf_ktime_get_ns();
-		rec->op = op;
-	}
-	return 0;
-}
-
 /* The kernel copies although an entry is there. */
-static __always_inline int ku_overtake(struct ku_rec *rec, struct ku_slot *slot, __u64 ref, __u32 union_id, struct dentry *dentry,
-				       struct task_struct *task, __u32 op)
+static __always_inline int ku_overtake(struct ku_slot *slot, __u64 ref, __u32 union_id, struct task_struct *task, __u32 op)
 {
 	if (!ku_lose(slot, ref, union_id, task, op))
 		return ku_out_of_the_way(task);
-	return ku_go_native(rec, dentry, op);
+	return 0;
 }
 
 /* What an earlier wait of this task for this inode ended with. True: *ret is the hook's answer. */
-static __always_inline bool ku_verdict(struct ku_rec *rec, struct inode *inode, struct dentry *dentry, __u32 op, int *ret)
+static __always_inline bool ku_verdict(struct ku_rec *rec, struct inode *inode, int *ret)
 {
 	__u32 verdict = rec->verdict, err = rec->err;
 
@@ -41,7 +29,7 @@ static __always_inline bool ku_verdict(struct ku_rec *rec, struct inode *inode, 
 		*ret = ku_minus(err);
 		return true;
 	}
-	*ret = ku_go_native(rec, dentry, op);
+	*ret = 0;
 	return true;
 }
 
@@ -58,6 +46,46 @@ static __always_inline bool ku_wanted(struct ku_union_cfg *u, struct inode *inod
 	return u->mode == KU_MODE_MANAGE && inode->i_nlink == 1 && (__u64)inode->i_size >= u->min_size && !ku_is_protected(inode);
 }
 
+static __always_inline bool ku_is_leased(struct inode *inode)
+{
+	struct file_lock_context *ctx = BPF_CORE_READ(inode, i_flctx);
+
+	return ctx && (__u64)BPF_CORE_READ(ctx, flc_lease.next) != (__u64)ctx + bpf_core_field_offset(struct file_lock_context, flc_lease);
+}
+
+/*
+ * May kunion open it for writing in the caller's stead? Somebody's lease would be broken by that, and who asks needs no help where neither a
+ * directory nor the file is locked.
+ */
+static __always_inline bool ku_guardable(struct ku_union_cfg *u, struct inode *inode, __u32 op)
+{
+	if (u->mode < KU_MODE_GUARD || ku_cfg.tier != KU_TIER_PARK || op == KU_OP_OPEN || op == KU_OP_OTHER)
+		return false;
+	if ((__u64)inode->i_size < u->min_size || ku_is_protected(inode))
+		return false;
+	return !ku_is_leased(inode);
+}
+
+/* The kernel copies it now: who would wait for that with a directory locked can find out. */
+static __always_inline void ku_note_copier(struct ku_union_cfg *u, struct inode *inode, struct task_struct *task)
+{
+	struct ku_inode *st;
+
+	if (u->mode < KU_MODE_GUARD || ku_cfg.tier != KU_TIER_PARK)
+		return;
+	st = bpf_inode_storage_get(&ku_inodes, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (st)
+		st->copier = (__u64)task;
+}
+
+/* It does so at this moment. */
+static __always_inline bool ku_kernel_copies(struct inode *inode)
+{
+	struct ku_inode *st = bpf_inode_storage_get(&ku_inodes, inode, 0, 0);
+
+	return st && st->copier && ku_ovl_lock_owner(inode) == st->copier;
+}
+
 SEC("lsm/inode_copy_up")
 int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 {
@@ -66,7 +94,7 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 	struct ku_union_cfg *u;
 	struct ku_slot *slot;
 	struct ku_rec *rec;
-	bool trunc, created = false;
+	bool trunc, guard, created = false;
 	__u64 ref = 0;
 	__u32 op, state;
 	int ret;
@@ -78,8 +106,10 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 		return 0;
 	op = ku_current_op(task);
 	rec = ku_rec_of(task);
-	if (!rec || !ku_is_reg(inode))
-		return ku_go_native(rec, dentry, op);
+	if (!rec || !ku_is_reg(inode)) {
+		ku_note_copier(u, inode, task);
+		return 0;
+	}
 
 	/* Data copied for nothing would be thrown away: always native. */
 	trunc = op == KU_OP_OPEN && rec->open_inode == (__u64)inode && rec->open_trunc;
@@ -93,16 +123,17 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 
 	if (slot && rec->ref == ref && !KU_STATE_PENDING(state) && rec->verdict == KU_V_NONE)
 		ku_settle(rec, slot, 0);
-	if (ku_verdict(rec, inode, dentry, op, &ret))
+	if (ku_verdict(rec, inode, &ret))
 		goto passed;
 
 	if (!ku_can_wait(task) || (trunc && !ku_commits(state)) || ku_cfg.tier != KU_TIER_PARK || ku_given_up(rec, inode))
 		goto native;
 
 	if (!slot || !KU_STATE_PENDING(state)) {
-		if (!ku_wanted(u, inode))
+		guard = !ku_wanted(u, inode);
+		if (guard && !ku_guardable(u, inode, op))
 			goto native;
-		ref = ku_request(u, inode, dentry, task, op);
+		ref = ku_request(u, inode, dentry, task, op, guard);
 		if (!ref)
 			goto native;
 		created = true;
@@ -115,6 +146,7 @@ int BPF_PROG(ku_inode_copy_up, struct dentry *dentry, struct cred **new)
 	if (ku_cfg.tier == KU_TIER_PARK && ku_park(task))
 		return -ERESTARTNOINTR;
 	ku_unjoin(slot);
+	rec->waits--;
 	__sync_fetch_and_add(&ku_shared.cannot_wait, 1);
 
 native:
@@ -127,9 +159,10 @@ native:
 passed:
 	if (ret)
 		return ret;
+	ku_note_copier(u, inode, task);
 	if (slot)
-		return ku_overtake(rec, slot, ref, u->id, dentry, task, op);
-	return ku_go_native(rec, dentry, op);
+		return ku_overtake(slot, ref, u->id, task, op);
+	return 0;
 }
 
 #endif

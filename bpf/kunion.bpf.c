@@ -7,11 +7,13 @@
  *			copy off when the kernel goes on by itself
  * lsm.s/file_open	notes O_TRUNC; waits for a copy (tier wait-open); holds opens while a commit is under way
  * lsm/inode_link	holds links during a commit
- * lsm/inode_unlink	makes a pending copy moot
+ * lsm/inode_unlink	makes a pending copy moot; waits for the kernel's, which cannot be called off
+ * lsm/inode_rmdir	the latter for a directory
  * lsm/inode_rename	the same for a file renamed over; for kunion's own rename: the last word on a commit
+ * lsm/inode_setattr, _setxattr, _removexattr, _set_acl, _remove_acl, _file_setattr, and the two above
+ *			park what needs a copy that kunion has the kernel make
  * lsm/inode_getattr	the holder test, on a worker's statx
  * lsm/sb_delete	a union's superblock ends: so does its attachment
- * fexit/ovl_copy_up_one	the end of a native copy-up
  * syscall		ku_register: tells BPF who kunion is
  *
  * The LSM trampoline stops at the first program that denies, so none is run after another's error.
@@ -25,14 +27,19 @@
 
 #include "task.bpf.h"
 #include "ovl.bpf.h"
+#include "unions.bpf.h"
+#include "rec.bpf.h"
 #include "table.bpf.h"
 #include "wait.bpf.h"
+#include "restart.bpf.h"
 
 #define O_TRUNC 01000
 
 #include "gate.bpf.h"
 #include "open.bpf.h"
+#include "hold.bpf.h"
+#include "moot.bpf.h"
 #include "commit.bpf.h"
-#include "observe.bpf.h"
+#include "super.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

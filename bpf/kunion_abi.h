@@ -12,12 +12,14 @@
 #define KU_SLOTS 512
 /* Tasks parked at one time (task-work elements are allocated as needed); beyond it, native. */
 #define KU_MAX_PARKED 65536
+/* A wait's element has the thread's id as its key, every other slice with this bit. */
+#define KU_OTHER_WAIT 0x80000000u
 #define KU_MAX_UNIONS 4096
 /* Longest path of a request, and room for the last name that may start just below it. */
 #define KU_PATH_MAX 4096
 #define KU_NAME_ROOM 256
-#define KU_PATH_DEPTH 128
-/* Bytes. Small records; a native copy-up's record carries a path (4.5 KiB), so about 900 of those fit. */
+#define KU_PATH_DEPTH 2048
+/* Bytes; the gate's records are small. */
 #define KU_RING_SIZE (4u << 20)
 
 #define KU_XATTR_NAME "user.kunion"
@@ -76,7 +78,7 @@ struct ku_slot {
 	__u32 copier_tid;    /* the worker, as BPF sees it; set by lsm/inode_getattr of that worker */
 	struct ku_holders held;
 	__u32 asleep;	     /* of the parked, those that let go of everything: in the callback, or in file_open */
-	__u32 pad;
+	__u32 guard;	     /* the kernel copies, brought about by kunion: what is moot waits, and cannot call it off */
 };
 
 enum ku_op {
@@ -92,6 +94,7 @@ enum ku_op {
 	KU_OP_SETFLAGS,
 	KU_OP_CREATE,
 	KU_OP_READ,
+	KU_OP_REMOVE,
 	KU_OP_MAX,
 };
 
@@ -109,6 +112,8 @@ struct ku_request {
 	__u64 size;
 	__u32 union_id;
 	__u32 op;
+	__s32 nr;     /* system call; below 0: none */
+	__u32 compat; /* nr is of the 32-bit table */
 	struct ku_task who;
 	__u32 path_len; /* of path[]; 0: deeper or longer than the limits */
 	__u32 pad;
@@ -121,7 +126,6 @@ enum ku_record_type {
 	KU_R_JOIN,	  /* struct ku_record_slot: a task waits for the first time */
 	KU_R_LEAVE,	  /* struct ku_record_slot: it gave up; err says why */
 	KU_R_LOST,	  /* struct ku_record_slot: release its waiters */
-	KU_R_NATIVE,	  /* struct ku_record_native */
 	KU_R_GONE,	  /* struct ku_record_gone: the superblock is being shut down */
 };
 
@@ -132,6 +136,8 @@ struct ku_record_slot {
 	__u32 op;
 	__u32 err;   /* LEAVE: ETIME (limit), EINTR (signal), EIO (cannot wait) */
 	__u32 state; /* JOIN: the slot's state */
+	__s32 nr;    /* as of a request */
+	__u32 compat;
 	__u32 pad;
 	__u64 ts_ns;
 	struct ku_task who;
@@ -142,16 +148,7 @@ struct ku_record_gone {
 	__u32 union_id;
 };
 
-struct ku_record_native {
-	__u32 type;
-	__u32 union_id;
-	__s32 result; /* 0 or -errno of the copy-up */
-	__u32 pad;
-	__u64 end_ns;
-	struct ku_request req;
-};
-
-enum ku_mode { KU_MODE_OBSERVE = 1, KU_MODE_MANAGE };
+enum ku_mode { KU_MODE_OBSERVE = 1, KU_MODE_GUARD, KU_MODE_MANAGE };
 
 /* Key: kernel dev_t of the overlay superblock (major << 20 | minor). */
 struct ku_union_cfg {
@@ -175,6 +172,8 @@ struct ku_shared {
 	__u32 gate_pid;	 /* the gate's child, likewise */
 	__u32 gate_dev;	 /* kernel dev_t of the gate's FUSE superblock */
 	__u32 self_seen; /* kunion's own stats on a union: the proof that the kernel calls the programs */
+	__u32 guarding;	 /* threads of kunion that bring the kernel's copy-up about */
+	__u32 pad;
 	__u64 dropped_requests; /* ring full: went native */
 	__u64 dropped_records;	/* ring full: a JOIN, LEAVE, LOST or NATIVE was not told */
 	__u64 no_slot;

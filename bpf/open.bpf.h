@@ -4,6 +4,7 @@
 #define KU_OPEN_BPF_H
 
 #define FMODE_WRITE 0x2
+#define FMODE_EXEC 0x20 /* in f_flags: execve */
 
 /* Tier wait-open: asleep here, where no lock is held, then the walk goes again. */
 static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *slot, __u64 ref, struct inode *inode, __u32 union_id,
@@ -64,6 +65,49 @@ static __always_inline int ku_wait_in_open(struct ku_rec *rec, struct ku_slot *s
 	return 0;
 }
 
+/*
+ * kunion opens a merged file only for the copy-up that this brings about, and wants no event of it to reach anybody's watch: refusing the upper file,
+ * the very last step, makes the open fail after the copy-up and before fsnotify.
+ */
+struct ku_guard {
+	__u64 inode; /* the overlay's, once its file_open was seen */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KU_SLOTS);
+	__type(key, __u32);
+	__type(value, struct ku_guard);
+} ku_guards SEC(".maps");
+
+static __always_inline int ku_guard_open(struct inode *inode)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct ku_guard *g = bpf_map_lookup_elem(&ku_guards, &tid);
+
+	if (!g)
+		return 0;
+	if (inode->i_sb->s_magic == OVERLAYFS_SUPER_MAGIC) {
+		/* Taken by now, or the copy is another's: behind this hook the open would break it. */
+		if (ku_is_leased(inode))
+			return -EAGAIN;
+		g->inode = (__u64)inode;
+		return 0;
+	}
+	/* Not the copy in the making, which the kernel opens, too. */
+	if (g->inode && (__u64)ku_upper_inode((struct inode *)g->inode) == (__u64)inode)
+		return -ECANCELED;
+	return 0;
+}
+
+/* execve of a file that kunion has open for writing, or is about to, would fail with ETXTBSY. */
+static __always_inline bool ku_exec_waits(struct file *file, struct ku_slot *slot, __u32 state)
+{
+	/* The tier first, a constant: below it the verifier need not follow this. */
+	return ku_cfg.tier == KU_TIER_PARK && (file->f_flags & FMODE_EXEC) && slot && slot->guard && KU_STATE_PENDING(state) &&
+	       !ku_commits(state);
+}
+
 /* What to do with an open that may have to wait: the hook's answer. */
 static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *file, struct inode *inode, struct task_struct *task,
 					  struct ku_rec *rec, struct ku_slot *slot, __u64 ref, __u32 state, bool write)
@@ -76,6 +120,14 @@ static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *f
 		rec->open_trunc = !!(file->f_flags & O_TRUNC);
 	}
 
+	if (ku_exec_waits(file, slot, state)) {
+		if (!ku_can_wait(task) || ku_given_up(rec, inode) || !ku_join(rec, inode, slot, ref, u->id, task, KU_OP_READ, false))
+			return 0;
+		if (ku_park(task))
+			return -ERESTARTNOINTR;
+		ku_unjoin(slot);
+		return 0;
+	}
 	if (ku_commits(state)) {
 		/* Also for reading: an old file held across the commit would miss every later write. */
 		if (!ku_can_wait(task) || ku_given_up(rec, inode)) {
@@ -115,7 +167,7 @@ static __always_inline int ku_open_decide(struct ku_union_cfg *u, struct file *f
 	if (!slot || !KU_STATE_PENDING(state)) {
 		if (!ku_wanted(u, inode) || !ku_is_lower(inode))
 			return 0;
-		ref = ku_request(u, inode, file->f_path.dentry, task, KU_OP_OPEN);
+		ref = ku_request(u, inode, file->f_path.dentry, task, KU_OP_OPEN, false);
 		if (ref) {
 			created = true;
 			slot = ku_slot_of(ref);
@@ -141,6 +193,8 @@ int BPF_PROG(ku_file_open, struct file *file)
 	bool write, gone;
 	int ret;
 
+	if (ku_shared.guarding && ku_is_self())
+		return ku_guard_open(inode);
 	u = ku_union_of(inode);
 	if (!u || !ku_is_reg(inode) || ku_is_self())
 		return 0;
@@ -150,7 +204,7 @@ int BPF_PROG(ku_file_open, struct file *file)
 	state = slot ? KU_WORD_STATE(ku_word(slot)) : KU_S_FREE;
 	/* An inode that had an entry and has no name: perhaps replaced, then a descriptor on it is worth nothing. */
 	gone = u->mode == KU_MODE_MANAGE && !inode->i_nlink && !KU_STATE_PENDING(state) && ku_last_ref(inode);
-	if (!write && !gone && !ku_commits(state))
+	if (!write && !gone && !ku_commits(state) && !ku_exec_waits(file, slot, state))
 		return 0;
 	rec = ku_rec_of(task);
 	if (!rec)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Looking at overlayfs: is it a union of ours, is the file lower-only, who holds it, what is its path. */
+/* Looking at overlayfs: is the file lower-only, who holds it, what is its path. */
 #ifndef KU_OVL_BPF_H
 #define KU_OVL_BPF_H
 
@@ -10,27 +10,8 @@
 #define S_IMMUTABLE 8
 #define S_IFMT 0170000
 #define S_IFREG 0100000
-
-/* The attached unions. A superblock that goes away takes its entry along (lsm/sb_delete). */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, KU_MAX_UNIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, struct ku_union_cfg);
-} ku_unions SEC(".maps");
-
-/* The cheap test first: these hooks run for every file system of the machine. */
-static __always_inline struct ku_union_cfg *ku_union_of(struct inode *inode)
-{
-	struct super_block *sb = inode->i_sb;
-	__u32 dev;
-
-	if (sb->s_magic != OVERLAYFS_SUPER_MAGIC)
-		return NULL;
-	dev = sb->s_dev;
-	return bpf_map_lookup_elem(&ku_unions, &dev);
-}
+#define S_IFDIR 0040000
+#define S_IFLNK 0120000
 
 static __always_inline bool ku_is_reg(struct inode *inode)
 {
@@ -44,16 +25,47 @@ static __always_inline bool ku_is_protected(struct inode *inode)
 }
 
 /* Without overlayfs in BTF nothing can be attached; the test only keeps the program loadable. */
-static __always_inline bool ku_is_lower(struct inode *inode)
+static __always_inline struct dentry *ku_upper_dentry(struct inode *inode)
 {
 	struct dentry *upper = NULL;
 	void *oi;
 
 	if (!bpf_core_type_exists(struct ovl_inode))
-		return false;
+		return NULL;
 	oi = (void *)inode - bpf_core_field_offset(struct ovl_inode, vfs_inode);
 	bpf_probe_read_kernel(&upper, sizeof(upper), oi + bpf_core_field_offset(struct ovl_inode, __upperdentry));
-	return upper == NULL;
+	return upper;
+}
+
+static __always_inline struct inode *ku_upper_inode(struct inode *inode)
+{
+	struct dentry *upper = ku_upper_dentry(inode);
+
+	return upper ? BPF_CORE_READ(upper, d_inode) : NULL;
+}
+
+static __always_inline bool ku_is_lower(struct inode *inode)
+{
+	return bpf_core_type_exists(struct ovl_inode) && !ku_upper_dentry(inode);
+}
+
+/* The low bits are flags: mutexes have 3, rwsems 2. */
+static __always_inline __u64 ku_lock_owner(s64 owner)
+{
+	return (__u64)owner & ~7ULL;
+}
+
+/* The task_struct of who has the overlay inode lock; 0: nobody. */
+static __always_inline __u64 ku_ovl_lock_owner(struct inode *inode)
+{
+	s64 owner = 0;
+
+	if (!bpf_core_type_exists(struct ovl_inode))
+		return 0;
+	bpf_probe_read_kernel(&owner, sizeof(owner),
+			      (void *)inode - bpf_core_field_offset(struct ovl_inode, vfs_inode) +
+				      bpf_core_field_offset(struct ovl_inode, lock) + bpf_core_field_offset(struct mutex, owner));
+	return ku_lock_owner(owner);
 }
 
 /*
@@ -93,31 +105,58 @@ static __always_inline __u32 ku_held(struct dentry *dentry, struct inode *inode,
 	return excess;
 }
 
+/* A name of the inode, NULL for none. */
+static __always_inline struct dentry *ku_alias(struct inode *inode)
+{
+	struct hlist_node *node = BPF_CORE_READ(inode, i_dentry.first);
+
+	if (!node)
+		return NULL;
+	if (bpf_core_field_exists(struct dentry, d_u.d_alias))
+		return (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+	if (bpf_core_field_exists(struct dentry___flat, d_alias))
+		return (void *)node - bpf_core_field_offset(struct dentry___flat, d_alias);
+	return NULL;
+}
+
+struct ku_path_walk {
+	char *path;
+	struct dentry *dentry;
+	__u32 off;
+	__u32 len; /* 0: not at the root yet */
+};
+
+static long ku_path_step(__u32 i, void *ctx)
+{
+	struct ku_path_walk *w = ctx;
+	struct dentry *dentry = w->dentry, *parent = BPF_CORE_READ(dentry, d_parent);
+	long n;
+
+	if (parent == dentry) {
+		w->len = w->off;
+		return 1;
+	}
+	if (w->off >= KU_PATH_MAX)
+		return 1;
+	n = bpf_probe_read_kernel_str(w->path + (w->off & (KU_PATH_MAX - 1)), KU_NAME_ROOM, BPF_CORE_READ(dentry, d_name.name));
+	if (n <= 1)
+		return 1;
+	w->off += n;
+	w->dentry = parent;
+	return 0;
+}
+
 /*
  * Writes the names from dentry up to the root. Returns the bytes written, 0 when deeper than KU_PATH_DEPTH or longer than KU_PATH_MAX.
- * No lock is held: a rename meanwhile gives a path that does not lead to the inode, which the daemon checks.
+ * No lock is held: a rename meanwhile gives a path that does not lead to the inode, which the daemon checks. bpf_loop(): the verifier
+ * follows the step once, instead of as often as a path may be deep.
  */
 static __always_inline __u32 ku_fill_path(char *path, struct dentry *dentry)
 {
-	__u32 off = 0;
+	struct ku_path_walk w = { .path = path, .dentry = dentry };
 
-	for (int i = 0; i < KU_PATH_DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-		const unsigned char *name;
-		long n;
-
-		if (parent == dentry)
-			return off;
-		if (off >= KU_PATH_MAX)
-			return 0;
-		name = BPF_CORE_READ(dentry, d_name.name);
-		n = bpf_probe_read_kernel_str(path + (off & (KU_PATH_MAX - 1)), KU_NAME_ROOM, name);
-		if (n <= 1)
-			return 0;
-		off += n;
-		dentry = parent;
-	}
-	return 0;
+	bpf_loop(KU_PATH_DEPTH, ku_path_step, &w, 0);
+	return w.len;
 }
 
 #endif

@@ -32,7 +32,8 @@ struct {
 } ku_free_slots SEC(".maps");
 
 struct ku_inode {
-	__u64 ref; /* KU_REF(); 0: never had an entry */
+	__u64 ref;    /* KU_REF(); 0: never had an entry */
+	__u64 copier; /* the task that was last let go on to copy it up: it does as long as it has the overlay inode lock */
 };
 
 struct {
@@ -42,31 +43,11 @@ struct {
 	__type(value, struct ku_inode);
 } ku_inodes SEC(".maps");
 
-/* Hints for the daemon. Full: counted, and found again by its sweep (slots) or lost for good (NATIVE). */
+/* Hints for the daemon. Full: counted, and found again by its sweep. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, KU_RING_SIZE);
 } ku_ring SEC(".maps");
-
-/* A task's own memory from one restart to the next. */
-struct ku_rec {
-	__u64 inode; /* what it waits for: a number to compare, never followed */
-	__u64 ref;   /* KU_REF() of the entry */
-	__u64 deadline_ns;
-	__u64 stale_ns;	   /* when it was last sent to walk again by -ESTALE */
-	__u64 open_inode;  /* the last file_open for writing, and whether that truncates */
-	__u64 native_dentry; /* a native copy-up under way, for its end */
-	__u64 native_ns;
-	__u32 open_trunc;
-	__u32 rewalk;	   /* this is the walk after an -ESTALE: another one would reach the user */
-	__u32 requester;
-	__u32 verdict; /* enum ku_verdict */
-	__u32 err;
-	__u32 tries;   /* entries of this inode that it saw LOST */
-	__u32 walks;   /* how often it was sent to look for a name again */
-	__u64 gone;    /* of which inode: its last entry's KU_REF(), or its address, which is none */
-	__u32 op;
-};
 
 enum ku_verdict {
 	KU_V_NONE = 0,
@@ -76,13 +57,6 @@ enum ku_verdict {
 
 /* After so many lost entries in a row the kernel does it: no livelock. */
 #define KU_MAX_TRIES 8
-
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct ku_rec);
-} ku_recs SEC(".maps");
 
 /* Linking and renaming: too late to go on with the old inode. */
 static __always_inline bool ku_commits(__u32 state)
@@ -147,6 +121,7 @@ static __always_inline void ku_tell(__u32 type, __u64 ref, __u32 union_id, struc
 	r->err = err;
 	r->state = state;
 	r->pad = 0;
+	ku_fill_call(task, &r->nr, &r->compat);
 	r->ts_ns = bpf_ktime_get_ns();
 	ku_fill_who(&r->who, task);
 	bpf_ringbuf_submit(r, 0);
@@ -176,7 +151,7 @@ static __always_inline bool ku_lose(struct ku_slot *slot, __u64 ref, __u32 union
 
 /* Makes an entry for inode, with this task as its requester. 0: none (full, or somebody was faster). */
 static __always_inline __u64 ku_request(struct ku_union_cfg *u, struct inode *inode, struct dentry *dentry,
-					struct task_struct *task, __u32 op)
+					struct task_struct *task, __u32 op, bool guard)
 {
 	struct ku_record_slot *r;
 	struct ku_request *req;
@@ -215,6 +190,7 @@ static __always_inline __u64 ku_request(struct ku_union_cfg *u, struct inode *in
 	req->size = inode->i_size;
 	req->union_id = u->id;
 	req->op = op;
+	ku_fill_call(task, &req->nr, &req->compat);
 	ku_fill_who(&req->who, task);
 	req->path_len = ku_fill_path(req->path, dentry);
 
@@ -227,6 +203,7 @@ static __always_inline __u64 ku_request(struct ku_union_cfg *u, struct inode *in
 	slot->requester_tid = req->who.tid;
 	slot->copier_tid = 0;
 	slot->asleep = 0;
+	slot->guard = guard;
 	__sync_lock_test_and_set(&slot->word, KU_WORD(gen, 0, KU_S_REQUESTED));
 
 	/* In file_open no lock is held: the second of two openers finds the first one's entry. */
@@ -245,6 +222,8 @@ static __always_inline __u64 ku_request(struct ku_union_cfg *u, struct inode *in
 	r->err = 0;
 	r->state = KU_S_REQUESTED;
 	r->pad = 0;
+	r->nr = req->nr;
+	r->compat = req->compat;
 	r->ts_ns = req->ts_ns;
 	r->who = req->who;
 	bpf_ringbuf_submit(r, 0);

@@ -58,8 +58,9 @@ static __always_inline __u32 ku_op_x86_64(long nr)
 	case 16: case 469: /* ioctl(FS_IOC_SETFLAGS), file_setattr */
 		return KU_OP_SETFLAGS;
 	case 83: case 88: case 133: case 258: case 259: case 266: /* mkdir symlink mknod and their -at */
-	case 84: case 87: case 263: /* rmdir unlink unlinkat: parents */
 		return KU_OP_CREATE;
+	case 84: case 87: case 263: /* rmdir unlink unlinkat: parents */
+		return KU_OP_REMOVE;
 	}
 	return KU_OP_OTHER;
 }
@@ -86,8 +87,10 @@ static __always_inline __u32 ku_op_i386(long nr)
 		return KU_OP_RENAME;
 	case 54: case 469:
 		return KU_OP_SETFLAGS;
-	case 10: case 14: case 39: case 40: case 83: case 296: case 297: case 301: case 304:
+	case 14: case 39: case 83: case 296: case 297: case 304:
 		return KU_OP_CREATE;
+	case 10: case 40: case 301:
+		return KU_OP_REMOVE;
 	}
 	return KU_OP_OTHER;
 }
@@ -99,6 +102,23 @@ static __always_inline __u32 ku_current_op(struct task_struct *task)
 	if (task->thread_info.status & TS_COMPAT)
 		return ku_op_i386(nr);
 	return ku_op_x86_64(nr);
+}
+
+/* The system call; below 0: none. */
+static __always_inline void ku_fill_call(struct task_struct *task, __s32 *nr, __u32 *compat)
+{
+	*nr = task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER) ? -1 : (__s32)ku_syscall_nr(task);
+	*compat = task->thread_info.status & TS_COMPAT ? 1 : 0;
+}
+
+/* Somebody else: the holder of a lock, alive because it holds it. */
+static __always_inline void ku_fill_holder(struct ku_task *who, struct task_struct *task)
+{
+	who->tid = BPF_CORE_READ(task, pid);
+	who->pid = BPF_CORE_READ(task, tgid);
+	who->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	who->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	bpf_probe_read_kernel(who->comm, sizeof(who->comm), __builtin_preserve_access_index(&task->comm));
 }
 
 static __always_inline void ku_fill_who(struct ku_task *who, struct task_struct *task)

@@ -8,6 +8,7 @@
 
 #define EINTR 4
 #define EIO 5
+#define EAGAIN 11
 #define EBUSY 16
 #define ENODATA 61
 #define ETIME 62
@@ -31,12 +32,19 @@ extern void bpf_put_file(struct file *file) __ksym __weak;
 extern int bpf_get_file_xattr(struct file *file, const char *name__str, struct bpf_dynptr *value_p) __ksym __weak;
 
 typedef int (*bpf_task_work_callback_t)(struct bpf_map *map, void *key, void *value);
-/* 6.18 has the first spelling, 7.x the second; an object that declares the wrong one does not load (KERNEL.md 4). */
-#ifdef KU_TASK_WORK_IMPL
+/*
+ * 6.18 has the first spelling, 7.x the second; an object that declares the wrong one does not load (KERNEL.md 4). Where there is
+ * neither, a callback that schedules itself would be a recursion to the verifier.
+ */
+#if defined(KU_TASK_WORK_IMPL)
 extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
 					      bpf_task_work_callback_t callback, void *aux__prog) __ksym __weak;
-#else
+extern int bpf_task_work_schedule_resume_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
+					      bpf_task_work_callback_t callback, void *aux__prog) __ksym __weak;
+#elif !defined(KU_TASK_WORK_NONE)
 extern int bpf_task_work_schedule_signal(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
+					 bpf_task_work_callback_t callback) __ksym __weak;
+extern int bpf_task_work_schedule_resume(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
 					 bpf_task_work_callback_t callback) __ksym __weak;
 #endif
 
@@ -120,6 +128,7 @@ static __always_inline bool ku_join(struct ku_rec *rec, struct inode *inode, str
 		rec->ref = 0;
 	}
 	rec->op = op;
+	rec->waits++;
 	__sync_fetch_and_add(&slot->parked, 1);
 	if (rec->ref != ref) {
 		rec->ref = ref;
@@ -170,11 +179,55 @@ static __always_inline void ku_settle(struct ku_rec *rec, struct ku_slot *slot, 
 	}
 }
 
-/* At the exit to user space, no lock held; the system call then starts again and meets the hook anew. */
+static int ku_parked(struct bpf_map *map, void *key, void *value);
+
+static __always_inline int ku_schedule(struct task_struct *task, struct ku_wait *wait, bpf_task_work_callback_t callback)
+{
+#if defined(KU_TASK_WORK_NONE)
+	return -1;
+#elif defined(KU_TASK_WORK_IMPL)
+	return bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, callback, NULL);
+#else
+	return bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, callback);
+#endif
+}
+
+/* From within a callback: what is scheduled as a signal would be one to the sleep that follows. */
+static __always_inline int ku_schedule_next(struct task_struct *task, struct ku_wait *wait, bpf_task_work_callback_t callback)
+{
+#if defined(KU_TASK_WORK_NONE)
+	return -1;
+#elif defined(KU_TASK_WORK_IMPL)
+	return bpf_task_work_schedule_resume_impl(task, &wait->tw, &ku_waits, callback, NULL);
+#else
+	return bpf_task_work_schedule_resume(task, &wait->tw, &ku_waits, callback);
+#endif
+}
+
+/*
+ * A callback cannot schedule its own element. The next slice without a way through the system call: the locks that it takes on that way
+ * may be long in coming.
+ */
+static __always_inline bool ku_park_on(struct task_struct *task, __u32 key, __u64 ref)
+{
+	struct ku_wait new = { .ref = ref }, *wait;
+	__u32 other = key ^ KU_OTHER_WAIT;
+
+	if (bpf_map_update_elem(&ku_waits, &other, &new, BPF_ANY))
+		return false;
+	wait = bpf_map_lookup_elem(&ku_waits, &other);
+	if (wait && !ku_schedule_next(task, wait, ku_parked))
+		return true;
+	bpf_map_delete_elem(&ku_waits, &other);
+	return false;
+}
+
+/* At the exit to user space, no lock held; in the end the system call starts again and meets the hook anew. */
 static int ku_parked(struct bpf_map *map, void *key, void *value)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct ku_rec *rec = bpf_task_storage_get(&ku_recs, task, 0, 0);
+	__u32 mine = *(__u32 *)key;
 	struct ku_slot *slot;
 	int slept = 0;
 	__u64 w;
@@ -189,20 +242,15 @@ static int ku_parked(struct bpf_map *map, void *key, void *value)
 	if (KU_WORD_GEN(w) == KU_REF_GEN(rec->ref) && KU_STATE_PENDING(KU_WORD_STATE(w)) && !(task->flags & PF_EXITING))
 		slept = ku_gate_sleep();
 	__sync_fetch_and_sub(&slot->asleep, 1);
+	w = ku_word(slot);
+	if (!slept && KU_WORD_GEN(w) == KU_REF_GEN(rec->ref) && KU_STATE_PENDING(KU_WORD_STATE(w)) &&
+	    bpf_ktime_get_ns() < rec->deadline_ns && !(task->flags & PF_EXITING) && ku_park_on(task, mine, rec->ref)) {
+		bpf_map_delete_elem(&ku_waits, &mine);
+		return 0;
+	}
 	ku_settle(rec, slot, slept);
-	ku_unjoin(slot);
-	return 0;
-}
-
-/* As long as what takes a name away may need between the inode's last link and the name itself. */
-#define KU_MAX_WALKS 32
-
-static int ku_walked(struct bpf_map *map, void *key, void *value)
-{
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-
-	ku_gate_sleep(); /* nothing to wait for: answered at once, and the CPU was somebody else's meanwhile */
-	bpf_map_delete_elem(&ku_waits, &tid);
+	__sync_fetch_and_sub(&slot->parked, 1);
+	bpf_map_delete_elem(&ku_waits, &mine);
 	return 0;
 }
 
@@ -211,91 +259,10 @@ static __always_inline int ku_park(struct task_struct *task)
 {
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
 	struct ku_wait *wait = bpf_map_lookup_elem(&ku_waits, &tid);
-	int err;
 
-	if (!wait)
-		return 0;
-#ifdef KU_TASK_WORK_IMPL
-	err = bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_parked, NULL);
-#else
-	err = bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_parked);
-#endif
-	if (err)
+	if (!wait || ku_schedule(task, wait, ku_parked))
 		return 0;
 	return -ERESTARTNOINTR;
-}
-
-/*
- * Tier wait-open, at the end of a slice: a stop signal at once taken back by SIGCONT leaves only TIF_SIGPENDING, so that
- * -ERESTARTNOINTR restarts the call (KERNEL.md 2). Not where anybody could notice: a SIGCONT handler, a tracer, a blocked
- * or a real stop on its way. False: not done.
- */
-static __always_inline bool ku_restart_by_signal(struct task_struct *task)
-{
-	sigset_t *blocked = &task->blocked;
-
-	if (task->thread_info.flags & (1UL << TIF_SIGPENDING))
-		return true;
-	if (task->ptrace || (blocked->sig[0] & (1UL << (SIGCONT - 1))))
-		return false;
-	if (BPF_CORE_READ(task, sighand, action[SIGCONT - 1].sa.sa_handler))
-		return false;
-	if (bpf_send_signal_thread(SIGSTOP))
-		return false;
-	/* A real stop that came in between must stay: the task stops, and SIGCONT from who stopped it sweeps both away. */
-	if (!(BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]) & KU_STOP_SIGNALS))
-		bpf_send_signal_thread(SIGCONT);
-	return task->thread_info.flags & (1UL << TIF_SIGPENDING);
-}
-
-/*
- * inode lost its last name behind this task's look-up: unlinked, renamed over, or replaced by a commit of ours. The kernel would refuse to
- * copy it up with EEXIST, and a descriptor on it would miss all that is written to the new file. Starting again finds the name gone, or
- * the other file; but not for ever, for whoever has a descriptor meets the same inode again. -ERESTARTNOINTR, or 0: go on.
- */
-static __always_inline int ku_walk_again(struct ku_rec *rec, struct inode *inode, struct task_struct *task)
-{
-	__u32 tid = (__u32)bpf_get_current_pid_tgid();
-	__u64 gone = ku_last_ref(inode) ?: (__u64)inode;
-	struct ku_wait new = { .ref = 0 }, *wait; /* nothing that the gate would wait for */
-	int err;
-
-	if (inode->i_nlink || !ku_can_wait(task))
-		return 0;
-	if (rec->gone != gone) {
-		rec->gone = gone;
-		rec->walks = 0;
-	}
-	if (rec->walks >= KU_MAX_WALKS)
-		return 0;
-	rec->walks++;
-	if (ku_cfg.tier == KU_TIER_WAIT_OPEN)
-		return ku_restart_by_signal(task) ? -ERESTARTNOINTR : 0;
-	if (ku_cfg.tier != KU_TIER_PARK || bpf_map_update_elem(&ku_waits, &tid, &new, BPF_ANY))
-		return 0;
-	wait = bpf_map_lookup_elem(&ku_waits, &tid);
-	if (!wait)
-		return 0;
-#ifdef KU_TASK_WORK_IMPL
-	err = bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, ku_walked, NULL);
-#else
-	err = bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, ku_walked);
-#endif
-	if (!err)
-		return -ERESTARTNOINTR;
-	bpf_map_delete_elem(&ku_waits, &tid);
-	return 0;
-}
-
-/*
- * The rename of a commit runs, and may wait for a lock that this task holds: neither going on with the old inode nor waiting will do.
- * Walking again by -ESTALE works once in a system call and may come too early; a restart as often as need be.
- */
-static __always_inline int ku_out_of_the_way(struct task_struct *task)
-{
-	if (ku_cfg.tier == KU_TIER_WAIT_OPEN && ku_can_wait(task) && ku_restart_by_signal(task))
-		return -ERESTARTNOINTR;
-	return -ESTALE;
 }
 
 #endif
