@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What policy.bpf.c and its loader share beside the compiled policy itself.
+ *
+ * There are two banks. Operations look at the one that the lowest bit of ku_pol_shared.gen names, and read that word once. A new policy is
+ * written into the other bank, then gen goes up by one; that bank in turn is written only when every operation that began before has ended.
+ */
+#ifndef KUNION_JUDGE_ABI_H
+#define KUNION_JUDGE_ABI_H
+
+#include "kunion_policy_abi.h"
+
+#define KU_POL_BANKS 2
+#define KU_POL_BANK(gen) ((gen) & 1)
+#define KU_POL_MAX_UNIONS 4096
+/* Bytes. A record is some 120 bytes and its path: about 8000 of them. */
+#define KU_POL_RING_SIZE (2u << 20)
+
+struct ku_pol_bank {
+	struct ku_pol pol;
+	struct ku_pol_set deny; /* the rules that deny: what decides where a string is not known */
+	__u32 denies;		/* is there any? */
+	__u32 pad;
+};
+
+/* Key: kernel dev_t of the overlay superblock. Which rules its merged path lets through, in each bank. */
+struct ku_pol_union {
+	struct ku_pol_set set[KU_POL_BANKS];
+};
+
+/* One for each rule of each bank: element bank * KU_POL_RULES + rule. */
+struct ku_pol_count {
+	__u64 hits;    /* it decided */
+	__u64 denied;
+	__u64 last_ns; /* CLOCK_MONOTONIC */
+};
+
+/* Read-only for BPF, set between open and load. */
+struct ku_pol_config {
+	__u32 open_waits; /* the gate waits in file_open: what will be copied is judged there, too */
+	__u32 pad;
+};
+
+/* Shared, memory-mapped. */
+struct ku_pol_shared {
+	__u32 self_tgid; /* kunion itself, exempt: set by the program ku_pol_register */
+	__u32 gen;	 /* above */
+	__u32 self_seen; /* kunion mapped memory executable: the proof that the kernel calls the programs */
+	__u32 pad;
+	__u64 dropped;	 /* ring full, or no memory: a verdict was not told */
+	__u64 unknown;	 /* paths not known: deeper than 4096 bytes, cut off, or renamed again and again meanwhile */
+};
+
+enum ku_pol_record_type {
+	KU_PR_VERDICT = 1, /* struct ku_pol_record */
+	KU_PR_TAKEN_BACK,  /* the same, of the one with this id: the file was there already, nothing was created */
+};
+
+/* A verdict other than allow. */
+struct ku_pol_record {
+	__u32 type;
+	__u32 dev;
+	__u64 id;
+	__u64 ts_ns;
+	__u64 size;
+	__u32 gen; /* whose rule it is */
+	__u32 rule;
+	__u32 action, kind, verdict;
+	__u32 err;     /* positive; 0: not refused */
+	__u32 unsure;  /* it may be taken back at once */
+	__u32 path_len; /* of the path behind this, from the union's root, without an end; 0: not known */
+	struct ku_task who;
+};
+
+#ifndef __bpf__
+_Static_assert(sizeof(struct ku_pol_bank) <= 4u << 20, "a bank has to fit into an element of an array map");
+_Static_assert(sizeof(struct ku_pol_record) == 112, "ku_pol_record is part of the ABI");
+#endif
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A rule's verdict, counted and told. */
+#ifndef KU_POL_JUDGE_BPF_H
+#define KU_POL_JUDGE_BPF_H
+
+/* -err, in the range that the verifier of 6.12 wants to see (KERNEL.md 1). */
+static __always_inline int ku_minus(__u64 err)
+{
+	__u64 ret;
+
+	asm volatile("%1 &= 0xfff\n"
+		     "%0 = 0\n"
+		     "%0 -= %1\n"
+		     : "=&r"(ret), "+r"(err));
+	return ret;
+}
+
+static __always_inline struct ku_pol_rule *ku_pol_rule_at(struct ku_pol_bank *b, __u32 rule)
+{
+	return &b->pol.rules[rule & (KU_POL_RULES - 1)];
+}
+
+/* Positive errno of a rule's verdict on an action; 0: let pass. */
+static __always_inline __u32 ku_pol_refusal(struct ku_pol_bank *b, __u32 rule, __u32 action)
+{
+	struct ku_pol_rule *r = ku_pol_rule_at(b, rule);
+
+	if (r->verdict != KU_V_DENY)
+		return 0;
+	if (r->err)
+		return r->err & 0xfff;
+	return action == KU_A_COPY_UP || action == KU_A_CREATE ? EROFS : EPERM;
+}
+
+static __always_inline struct ku_pol_count *ku_pol_count_of(__u32 gen, __u32 rule)
+{
+	__u32 idx = KU_POL_BANK(gen) * KU_POL_RULES + (rule & (KU_POL_RULES - 1));
+
+	return bpf_map_lookup_elem(&ku_pol_counts, &idx);
+}
+
+static __always_inline void ku_pol_count(__u32 gen, __u32 rule, __u32 err)
+{
+	struct ku_pol_count *c = ku_pol_count_of(gen, rule);
+
+	if (!c)
+		return;
+	/* Preempted, another task may count here, too. */
+	__sync_fetch_and_add(&c->hits, 1);
+	if (err)
+		__sync_fetch_and_add(&c->denied, 1);
+	c->last_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void ku_pol_fill(struct ku_pol_record *r, struct ku_pol_task *t, __u32 rule, __u32 verdict, __u32 err, __u32 len)
+{
+	r->type = KU_PR_VERDICT;
+	r->dev = t->dev;
+	r->ts_ns = bpf_ktime_get_ns();
+	r->id = r->ts_ns << 8 | (bpf_get_smp_processor_id() & 0xff);
+	r->size = t->size;
+	r->gen = t->gen;
+	r->rule = rule;
+	r->action = t->action;
+	r->kind = t->kind;
+	r->verdict = verdict;
+	r->err = err;
+	r->unsure = t->unsure;
+	r->path_len = len;
+	t->sent = r->id;
+	ku_fill_who(&r->who, bpf_get_current_task_btf());
+}
+
+/* A record with room for n bytes of path; few of them need the largest. */
+#define KU_POL_SEND(n)                                                                                        \
+	({                                                                                                    \
+		struct {                                                                                      \
+			struct ku_pol_record rec;                                                             \
+			char path[n];                                                                         \
+		} *r_ = bpf_ringbuf_reserve(&ku_pol_ring, sizeof(*r_), 0);                                    \
+                                                                                                              \
+		if (r_) {                                                                                     \
+			if (bpf_probe_read_kernel(r_->path, len, &t->text[at]))                               \
+				len = 0;                                                                      \
+			ku_pol_fill(&r_->rec, t, rule, verdict, err, len);                                    \
+			bpf_ringbuf_submit(r_, 0);                                                            \
+		}                                                                                             \
+		!!r_;                                                                                         \
+	})
+_Static_assert(KU_PATH_MAX == 4096, "the largest record has room for the longest path");
+
+__noinline int ku_pol_tell(struct ku_pol_task *t, __u32 rule, __u32 verdict, __u32 err)
+{
+	__u32 at = KU_PATH_MAX, len;
+	bool sent;
+
+	if (!t)
+		return 0;
+	if (ku_pol_path(t))
+		at = t->at;
+	if (at > KU_PATH_MAX)
+		at = KU_PATH_MAX;
+	barrier_var(at);
+	len = KU_PATH_MAX - at;
+	if (len <= 128)
+		sent = KU_POL_SEND(128);
+	else if (len <= 512)
+		sent = KU_POL_SEND(512);
+	else
+		sent = KU_POL_SEND(4096);
+	if (!sent)
+		__sync_fetch_and_add(&ku_pol_shared.dropped, 1);
+	return 0;
+}
+
+enum ku_pol_how {
+	KU_POL_TELL = 1, /* as it is */
+	KU_POL_WARN = 2, /* only if it refuses: it is asked on behalf of another operation, or again */
+};
+
+/* t->action on what t->dentry names. Positive errno, or 0: let pass. */
+__noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
+{
+	struct ku_pol_bank *b;
+	__u32 rule, err, verdict;
+
+	if (!t)
+		return ENOMEM;
+	b = ku_pol_bank_of(t->gen);
+	if (!b || !ku_pol_asks(b, t->action))
+		return 0;
+	rule = ku_pol_rule(t);
+	t->rule = rule;
+	t->sent = 0;
+	if (t->unknown)
+		__sync_fetch_and_add(&ku_pol_shared.unknown, 1);
+	err = ku_pol_refusal(b, rule, t->action);
+	t->err = err;
+	if (how == KU_POL_WARN && !err)
+		return 0;
+	ku_pol_count(t->gen, rule, err);
+	verdict = ku_pol_rule_at(b, rule)->verdict;
+	if (verdict != KU_V_ALLOW)
+		ku_pol_tell(t, rule, verdict, err);
+	return err;
+}
+
+static __always_inline __u32 ku_pol_judge_at(struct ku_pol_task *t, struct dentry *dentry, __u32 how)
+{
+	t->dentry = (__u64)dentry;
+	return ku_pol_judge(t, how);
+}
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The policy, the unions it is for, and each task's own memory. */
+#ifndef KU_POL_MAP_BPF_H
+#define KU_POL_MAP_BPF_H
+
+#define EPERM 1
+#define ENOMEM 12
+#define EXDEV 18
+#define EROFS 30
+
+const volatile struct ku_pol_config ku_pol_cfg SEC(".rodata.cfg");
+struct ku_pol_shared ku_pol_shared SEC(".data.shared");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, KU_POL_BANKS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ku_pol_bank);
+} ku_pol_banks SEC(".maps");
+
+/* A superblock that goes away takes its entry along. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, KU_POL_MAX_UNIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct ku_pol_union);
+} ku_pol_unions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, KU_POL_BANKS * KU_POL_RULES);
+	__type(key, __u32);
+	__type(value, struct ku_pol_count);
+} ku_pol_counts SEC(".maps");
+
+/* Full: the verdict stands, that it is not told is counted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, KU_POL_RING_SIZE);
+} ku_pol_ring SEC(".maps");
+
+/*
+ * A task's own: these programs can be preempted, so that what belongs to a CPU would be overwritten. Made when a task first does what the policy
+ * asks about, gone with the task.
+ */
+struct ku_pol_task {
+	/* what is to be judged; a system call may be several such things, all by one policy */
+	__u32 gen, dev;
+	__u32 action, kind;
+	__u64 size;
+	/* its name, and for a link or rename both: addresses. Functions that the verifier looks at by themselves take no kernel objects. */
+	__u64 dentry, old, new;
+	/*
+	 * By enum ku_pol_string: the set that each lets through, and all ones if it is not to be had. In memory, for the verifier follows each value that
+	 * is at hand through the loop behind.
+	 */
+	__u32 sets[8];
+	__u64 open[8];
+	__u32 unknown; /* is there such a one? */
+	__u32 unsure;
+	struct ku_pol_set of_union;
+	/* the string at hand: text[at] up to, not including, text[end]; its state of the automaton */
+	__u32 at, end, state;
+	/* what the strings of a cgroup and a program gave, by the policy's gen */
+	__u32 cgroup_gen;
+	__u64 cgroup_id;
+	__u32 cgroup_set, container_set;
+	__u32 exe_gen, exe_set;
+	__u32 rename_seq, mount_seq;
+	__u64 exe[4]; /* file, dentry, mount, root */
+	/* of a file that was just executed: its mapping is no second execution */
+	__u64 exec_inode;
+	/* the second half of an exchange has the names the other way round */
+	__u64 swap[2];
+	/* the copy-up that was last let pass: whose name, in which directory, and how often the gate had made this task wait by then */
+	__u64 copy_dir;
+	__u32 copy_hash, copy_waits;
+	/* the last verdict: the rule's number, its errno, its record or 0 */
+	__u32 rule, err;
+	__u64 sent;
+	/* of a file's creation that was asked for before the name was looked up */
+	__u64 unsure_dentry, unsure_sent;
+	__u32 unsure_rule, unsure_err, unsure_gen;
+	char name[KU_NAME_ROOM];
+	/* Paths are put together from their end. */
+	char text[KU_PATH_MAX + KU_NAME_ROOM];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ku_pol_task);
+} ku_pol_tasks SEC(".maps");
+
+/* A hook's union and policy, which stays the same to its end, whatever is loaded meanwhile. */
+struct ku_pol_here {
+	struct ku_pol_union *u;
+	struct ku_pol_bank *bank;
+	__u32 gen, dev;
+};
+
+static __always_inline struct ku_pol_bank *ku_pol_bank_of(__u32 gen)
+{
+	__u32 bank = KU_POL_BANK(gen);
+
+	return bpf_map_lookup_elem(&ku_pol_banks, &bank);
+}
+
+static __always_inline bool ku_pol_is_self(void)
+{
+	return (bpf_get_current_pid_tgid() >> 32) == ku_pol_shared.self_tgid;
+}
+
+/* False: none of ours. */
+static __always_inline bool ku_pol_begin_dev(struct ku_pol_here *h, __u32 dev)
+{
+	h->dev = dev;
+	h->u = bpf_map_lookup_elem(&ku_pol_unions, &dev);
+	if (!h->u || ku_pol_is_self())
+		return false;
+	h->gen = *(volatile __u32 *)&ku_pol_shared.gen;
+	h->bank = ku_pol_bank_of(h->gen);
+	return h->bank;
+}
+
+static __always_inline bool ku_pol_begin(struct ku_pol_here *h, struct super_block *sb)
+{
+	return sb->s_magic == OVERLAYFS_SUPER_MAGIC && ku_pol_begin_dev(h, sb->s_dev);
+}
+
+/* Is there a rule that does more than allow this? */
+static __always_inline bool ku_pol_asks(const struct ku_pol_bank *bank, __u32 action)
+{
+	return bank->pol.actions & (1u << (action & 31));
+}
+
+/* NULL: no memory. */
+static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_here *h)
+{
+	struct ku_pol_task *t = bpf_task_storage_get(&ku_pol_tasks, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!t)
+		return NULL;
+	t->gen = h->gen;
+	t->dev = h->dev;
+	t->unsure = 0;
+	__builtin_memcpy(&t->of_union, &h->u->set[KU_POL_BANK(h->gen)], sizeof(t->of_union));
+	return t;
+}
+
+/* What cannot be judged passes no policy that denies anything. */
+static __always_inline __u32 ku_pol_no_memory(const struct ku_pol_here *h)
+{
+	__sync_fetch_and_add(&ku_pol_shared.dropped, 1);
+	return h->bank->denies ? ENOMEM : 0;
+}
+
+static __always_inline void ku_pol_object(struct ku_pol_task *t, struct inode *inode)
+{
+	__u32 mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+
+	t->kind = mode == S_IFREG ? KU_K_FILE : mode == S_IFDIR ? KU_K_DIR : mode == S_IFLNK ? KU_K_SYMLINK : KU_K_SPECIAL;
+	t->size = mode == S_IFREG ? BPF_CORE_READ(inode, i_size) : 0;
+}
+
+#endif

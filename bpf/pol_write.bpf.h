@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What is copied up, or changed in the upper layer. */
+#ifndef KU_POL_WRITE_BPF_H
+#define KU_POL_WRITE_BPF_H
+
+#define FMODE_WRITE 0x2		/* include/linux/fs.h; the same values in all of 6.1 to 7.3 */
+#define FMODE_CREATED 0x100000
+#define O_TRUNC 01000
+#define O_TMPFILE_BIT 020000000 /* __O_TMPFILE of asm-generic */
+#define ATTR_SIZE (1 << 3)
+#define ATTR_FILE (1 << 13)
+
+/*
+ * The gate made this task wait for a copy-up that was let pass, and the call starts anew: it is the same one still, also where it finds the file in
+ * the upper layer by now, or another file under that name.
+ */
+static __always_inline bool ku_pol_again(struct ku_pol_task *t, struct dentry *dentry)
+{
+	struct ku_rec *rec;
+
+	if (!t->copy_dir || t->copy_dir != (__u64)BPF_CORE_READ(dentry, d_parent, d_inode) ||
+	    t->copy_hash != BPF_CORE_READ(dentry, d_name.hash))
+		return false;
+	rec = bpf_task_storage_get(&ku_recs, bpf_get_current_task_btf(), 0, 0);
+	if (!rec || rec->waits == t->copy_waits)
+		return false;
+	t->copy_waits = rec->waits;
+	return true;
+}
+
+static __always_inline void ku_pol_note_copy(struct ku_pol_task *t, struct dentry *dentry)
+{
+	struct ku_rec *rec = bpf_task_storage_get(&ku_recs, bpf_get_current_task_btf(), 0, 0);
+
+	t->copy_dir = (__u64)BPF_CORE_READ(dentry, d_parent, d_inode);
+	t->copy_hash = BPF_CORE_READ(dentry, d_name.hash);
+	t->copy_waits = rec ? rec->waits : 0;
+}
+
+static __always_inline __u32 ku_pol_copy(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
+{
+	struct ku_pol_task *t;
+	__u32 err;
+
+	/* A file's is noted although nothing asks about copy-ups: something may about changes. */
+	if (!ku_pol_asks(h->bank, KU_A_COPY_UP) && !ku_pol_asks(h->bank, KU_A_MODIFY))
+		return 0;
+	t = ku_pol_task_of(h);
+	if (!t)
+		return ku_pol_no_memory(h);
+	t->action = KU_A_COPY_UP;
+	ku_pol_object(t, inode);
+	err = ku_pol_judge_at(t, dentry, ku_pol_again(t, dentry) ? KU_POL_WARN : KU_POL_TELL);
+	if (!err)
+		ku_pol_note_copy(t, dentry);
+	return err;
+}
+
+static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
+{
+	struct ku_pol_task *t;
+
+	if (!ku_pol_asks(h->bank, KU_A_MODIFY))
+		return 0;
+	t = ku_pol_task_of(h);
+	if (!t)
+		return ku_pol_no_memory(h);
+	if (ku_pol_again(t, dentry))
+		return 0;
+	t->action = KU_A_MODIFY;
+	ku_pol_object(t, inode);
+	return ku_pol_judge_at(t, dentry, KU_POL_TELL);
+}
+
+/* Every copy-up, by whatever operation and caller: nothing passes it by. Within it the task has the mounter's credentials. */
+SEC("lsm/inode_copy_up")
+int BPF_PROG(ku_pol_copy_up, struct dentry *dentry, struct cred **new)
+{
+	struct inode *inode = dentry->d_inode;
+	struct ku_pol_here h;
+
+	if (!inode || !ku_pol_begin(&h, inode->i_sb))
+		return 0;
+	return ku_minus(ku_pol_copy(&h, dentry, inode));
+}
+
+static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry *dentry)
+{
+	struct ku_pol_task *t;
+
+	if (!ku_pol_asks(h->bank, KU_A_CREATE))
+		return 0;
+	t = ku_pol_task_of(h);
+	if (!t)
+		return ku_pol_no_memory(h);
+	t->action = KU_A_CREATE;
+	t->kind = KU_K_FILE;
+	t->size = 0;
+	return ku_pol_judge_at(t, dentry, KU_POL_TELL);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(ku_pol_open, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	struct ku_pol_here h;
+
+	/* Reading costs no more than this. */
+	if (!(file->f_mode & FMODE_WRITE) && !(file->f_flags & O_TRUNC))
+		return 0;
+	/* What was created by this open was judged then. */
+	if (!ku_is_reg(inode) || (file->f_mode & FMODE_CREATED) || !ku_pol_begin(&h, inode->i_sb))
+		return 0;
+	if (file->f_flags & O_TMPFILE_BIT)
+		return ku_minus(ku_pol_tmpfile(&h, file->f_path.dentry));
+	if (!ku_is_lower(inode))
+		return ku_minus(ku_pol_modify(&h, file->f_path.dentry, inode));
+	if (ku_pol_cfg.open_waits)
+		return ku_minus(ku_pol_copy(&h, file->f_path.dentry, inode));
+	return 0;
+}
+
+/* By name; a descriptor that can truncate was judged when it was opened. */
+static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *attr)
+{
+	struct inode *inode = dentry->d_inode;
+	struct ku_pol_here h;
+
+	if ((attr->ia_valid & (ATTR_SIZE | ATTR_FILE)) != ATTR_SIZE)
+		return 0;
+	if (!inode || !ku_pol_begin(&h, inode->i_sb) || ku_is_lower(inode))
+		return 0;
+	return ku_minus(ku_pol_modify(&h, dentry, inode));
+}
+
+SEC("lsm/inode_setattr")
+int BPF_PROG(ku_pol_setattr, void *idmap, struct dentry *dentry, struct iattr *attr)
+{
+	return ku_pol_truncate(dentry, attr);
+}
+
+/* Before 6.3. */
+SEC("lsm/inode_setattr")
+int BPF_PROG(ku_pol_setattr_2, struct dentry *dentry, struct iattr *attr)
+{
+	return ku_pol_truncate(dentry, attr);
+}
+
+#endif
