@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "judge.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "judge_tell.h"
+#include "kunion_policy.skel.h"
+#include "util.h"
+
+#define KU_JUDGE_PROGS 24
+#define KU_JUDGE_TURN 256 /* records */
+#define KU_JUDGE_NAMED 16 /* generations */
+
+struct ku_judge_union {
+	struct ku_judge_union *next;
+	uint32_t dev;
+	char *path;
+};
+
+struct ku_judge {
+	struct ku_judge_ops ops;
+	char *file;
+	struct bpf_object *obj;
+	struct bpf_link *links[KU_JUDGE_PROGS];
+	unsigned int nlinks;
+	struct ring_buffer *ring;
+	struct ku_pol_shared *shared; /* memory-mapped, as the banks are */
+	struct ku_pol_bank *banks;
+	int fd_unions, fd_counts, fd_inner, fd_outer;
+	struct ku_policy *policies[KU_JUDGE_NAMED]; /* each generation in its place; the older ones name the rules of late records */
+	struct ku_judge_union *unions;
+	struct ku_tell *tell;
+	uint64_t dropped_told;
+	uint32_t gen; /* being written, or in force */
+};
+
+static struct ku_policy **ku_judge_named(struct ku_judge *j, uint32_t gen)
+{
+	return &j->policies[gen % KU_JUDGE_NAMED];
+}
+
+const struct ku_policy *ku_judge_policy(const struct ku_judge *j)
+{
+	return j->policies[j->shared->gen % KU_JUDGE_NAMED];
+}
+
+static int ku_judge_map_fd(const struct ku_judge *j, const char *name)
+{
+	return bpf_map__fd(bpf_object__find_map_by_name(j->obj, name));
+}
+
+/* The policy in the file, compiled into a bank of its own memory. */
+static int ku_judge_read(const char *file, struct ku_policy **ret, struct ku_pol_bank **ret_bank, char err[static 512])
+{
+	_cleanup_free_ struct ku_pol_bank *bank = calloc(1, sizeof(*bank));
+	struct ku_policy *p = NULL;
+	char why[512] = "";
+	int n;
+
+	if (!bank) {
+		snprintf(err, 512, "out of memory");
+		return -ENOMEM;
+	}
+	n = ku_policy_load(file, &p, err);
+	if (n)
+		return n;
+	n = ku_policy_compile(p, &bank->pol, why);
+	if (n)
+		snprintf(err, 512, "%s: %.400s", file, why[0] ? why : strerror(-n));
+	for (size_t i = 0; !n && i < p->nrules; i++) {
+		if (p->rules[i].verdict == KU_V_HOLD) {
+			snprintf(err, 512, "%s:%u: rule '%s': 'hold' cannot be enforced yet: use 'deny' or 'audit'", file, p->rules[i].line,
+				 p->rules[i].name);
+			n = -EOPNOTSUPP;
+		}
+		if (p->rules[i].verdict == KU_V_DENY) {
+			bank->deny.w[i / 64] |= 1ull << (i % 64);
+			bank->denies = 1;
+		}
+	}
+	if (n) {
+		ku_policy_free(p);
+		return n;
+	}
+	*ret = p;
+	*ret_bank = KU_TAKE_PTR(bank);
+	return 0;
+}
+
+/* inode_setattr got its first argument, of which nothing is needed, with 6.3. */
+static unsigned int ku_judge_setattr_args(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	unsigned int n = 3;
+	int id = btf ? btf__find_by_name_kind(btf, "bpf_lsm_inode_setattr", BTF_KIND_FUNC) : -1;
+
+	if (id > 0)
+		n = btf_vlen(btf__type_by_id(btf, btf__type_by_id(btf, (__u32)id)->type));
+	btf__free(btf);
+	return n;
+}
+
+static int ku_judge_load(struct ku_judge *j)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kunion_policy");
+	struct ku_pol_config *cfg;
+	struct bpf_program *p;
+	const void *elf;
+	size_t size;
+	int err = 0;
+
+	elf = kunion_policy__elf_bytes(&size);
+	j->obj = bpf_object__open_mem(elf, size, &opts);
+	if (!j->obj)
+		return -errno;
+	cfg = (struct ku_pol_config *)bpf_map__initial_value(bpf_object__find_map_by_name(j->obj, ".rodata.cfg"), &size);
+	if (!cfg || size < sizeof(*cfg))
+		return -EINVAL;
+	cfg->open_waits = j->ops.open_waits;
+	p = bpf_object__find_program_by_name(j->obj, ku_judge_setattr_args() == 2 ? "ku_pol_setattr" : "ku_pol_setattr_2");
+	bpf_program__set_autoload(p, false);
+	if (j->ops.fd_recs >= 0)
+		err = bpf_map__reuse_fd(bpf_object__find_map_by_name(j->obj, "ku_recs"), j->ops.fd_recs);
+	return err ? err : bpf_object__load(j->obj);
+}
+
+static void *ku_judge_mmap(const struct ku_judge *j, const char *name, size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ku_judge_map_fd(j, name), 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int ku_judge_setup(struct ku_judge *j)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+	struct bpf_program *reg = bpf_object__find_program_by_name(j->obj, "ku_pol_register");
+
+	j->fd_unions = ku_judge_map_fd(j, "ku_pol_unions");
+	j->fd_counts = ku_judge_map_fd(j, "ku_pol_counts");
+	j->shared = ku_judge_mmap(j, ".data.shared", sizeof(*j->shared));
+	j->banks = ku_judge_mmap(j, "ku_pol_banks", KU_POL_BANKS * sizeof(*j->banks));
+	if (!j->shared || !j->banks)
+		return -ENOMEM;
+	j->ring = ring_buffer__new(ku_judge_map_fd(j, "ku_pol_ring"), ku_tell_record, j->tell, NULL);
+	if (!j->ring)
+		return -errno;
+	j->fd_inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "ku_pol_none", 4, 8, 1, NULL);
+	opts.inner_map_fd = (__u32)j->fd_inner;
+	j->fd_outer = j->fd_inner < 0 ? -1 : bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "ku_pol_grace", 4, 4, 1, &opts);
+	if (j->fd_outer < 0)
+		return -errno;
+	return bpf_prog_test_run_opts(bpf_program__fd(reg), &run) ? -errno : 0;
+}
+
+/* Updating a map of maps returns only when every program that ran before has ended: what it took from the old map could be in use still. */
+static int ku_judge_grace(const struct ku_judge *j)
+{
+	__u32 zero = 0;
+
+	return bpf_map_update_elem(j->fd_outer, &zero, &j->fd_inner, BPF_ANY) ? -errno : 0;
+}
+
+static int ku_judge_forget_counts(const struct ku_judge *j, uint32_t bank)
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct ku_pol_count *none = cpus > 0 ? calloc((size_t)cpus, sizeof(*none)) : NULL;
+
+	if (!none)
+		return cpus < 0 ? cpus : -ENOMEM;
+	for (uint32_t i = 0; i < j->banks[bank].pol.nrules; i++) {
+		uint32_t key = bank * KU_POL_RULES + i;
+
+		if (bpf_map_update_elem(j->fd_counts, &key, none, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Programs see the old or the new element; what it has for the bank in force is the same in both. */
+static int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
+{
+	struct ku_pol_union value = { 0 };
+
+	/* The one in force, and the one that is about to be. */
+	for (uint32_t gen = j->shared->gen ?: j->gen; gen <= j->gen; gen++)
+		ku_policy_union_set(*ku_judge_named(j, gen), u->path, &value.set[KU_POL_BANK(gen)]);
+	return bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : 0;
+}
+
+/* Takes p over; puts it in force. */
+static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct ku_pol_bank *bank)
+{
+	uint32_t gen = j->shared->gen + 1, to = KU_POL_BANK(gen);
+	int err = 0;
+
+	ku_policy_free(*ku_judge_named(j, gen));
+	*ku_judge_named(j, gen) = p;
+	j->gen = gen;
+	memcpy(&j->banks[to], bank, sizeof(*bank));
+	err = ku_judge_forget_counts(j, to);
+	for (struct ku_judge_union *u = j->unions; u && !err; u = u->next)
+		err = ku_judge_union_set(j, u);
+	if (err)
+		return err;
+	__atomic_store_n(&j->shared->gen, gen, __ATOMIC_SEQ_CST);
+	/* Before the other bank is written again. */
+	return ku_judge_grace(j);
+}
+
+int ku_judge_reload(struct ku_judge *j, char err[static 512])
+{
+	_cleanup_free_ struct ku_pol_bank *bank = NULL;
+	struct ku_policy *p;
+	int n;
+
+	n = ku_judge_read(j->file, &p, &bank, err);
+	if (n)
+		return n;
+	n = ku_judge_switch(j, p, bank);
+	if (n)
+		snprintf(err, 512, "%s: cannot put it in force: %s", j->file, strerror(-n));
+	return n;
+}
+
+static const char *ku_judge_rule_name(void *arg, uint32_t gen, uint32_t rule)
+{
+	const struct ku_judge *j = arg;
+	const struct ku_policy *p = j->policies[gen % KU_JUDGE_NAMED];
+
+	return p && j->shared->gen - gen < KU_JUDGE_NAMED && rule < p->nrules && p->rules[rule].name ? p->rules[rule].name : "";
+}
+
+static const char *ku_judge_union_path(void *arg, uint32_t dev)
+{
+	const struct ku_judge *j = arg;
+
+	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
+		if (u->dev == dev)
+			return u->path;
+	return "";
+}
+
+int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512])
+{
+	_cleanup_free_ struct ku_pol_bank *bank = NULL;
+	struct ku_tell_ops tell = { .emit = ops->emit, .emit_arg = ops->arg, .rule = ku_judge_rule_name, .union_path = ku_judge_union_path };
+	struct ku_judge *j;
+	struct ku_policy *p;
+	int n;
+
+	n = ku_judge_read(file, &p, &bank, err);
+	if (n)
+		return n;
+	j = calloc(1, sizeof(*j));
+	if (j) {
+		j->ops = *ops;
+		j->fd_inner = j->fd_outer = -1;
+		j->file = strdup(file);
+		tell.arg = j;
+		j->tell = ku_tell_new(&tell);
+	}
+	if (!j || !j->file || !j->tell) {
+		ku_policy_free(p);
+		ku_judge_close(j);
+		snprintf(err, 512, "out of memory");
+		return -ENOMEM;
+	}
+	n = ku_judge_load(j);
+	if (!n)
+		n = ku_judge_setup(j);
+	if (n) {
+		ku_policy_free(p);
+		snprintf(err, 512, "cannot load the policy's BPF programs: %s; see 'kunion doctor'", strerror(-n));
+	} else {
+		n = ku_judge_switch(j, p, bank);
+		if (n)
+			snprintf(err, 512, "%s: cannot put it in force: %s", file, strerror(-n));
+	}
+	if (n) {
+		ku_judge_close(j);
+		return n;
+	}
+	*ret = j;
+	return 0;
+}
+
+/* Programs attach where bpf is not among the security modules that were started, too. */
+static bool ku_judge_is_called(const struct ku_judge *j)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p != MAP_FAILED)
+		munmap(p, 4096);
+	return __atomic_load_n(&j->shared->self_seen, __ATOMIC_SEQ_CST);
+}
+
+int ku_judge_attach(struct ku_judge *j, char err[static 512])
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, j->obj) {
+		struct bpf_link *link;
+
+		if (!bpf_program__autoload(p) || bpf_program__type(p) == BPF_PROG_TYPE_SYSCALL)
+			continue;
+		link = bpf_program__attach(p);
+		if (!link) {
+			int n = -errno;
+
+			snprintf(err, 512, "cannot attach the policy's program %s: %s; see 'kunion doctor'", bpf_program__name(p), strerror(-n));
+			return n;
+		}
+		j->links[j->nlinks++] = link;
+	}
+	if (!ku_judge_is_called(j)) {
+		snprintf(err, 512, "a policy needs the BPF LSM, whose programs this kernel does not call: boot with bpf in lsm= "
+				   "(see /sys/kernel/security/lsm)");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+void ku_judge_detach(struct ku_judge *j)
+{
+	while (j->nlinks)
+		bpf_link__destroy(j->links[--j->nlinks]);
+}
+
+void ku_judge_close(struct ku_judge *j)
+{
+	if (!j)
+		return;
+	ku_judge_detach(j);
+	ku_tell_free(j->tell);
+	ring_buffer__free(j->ring);
+	if (j->shared)
+		munmap(j->shared, sizeof(*j->shared));
+	if (j->banks)
+		munmap(j->banks, KU_POL_BANKS * sizeof(*j->banks));
+	ku_closep(&j->fd_outer);
+	ku_closep(&j->fd_inner);
+	bpf_object__close(j->obj);
+	for (unsigned int i = 0; i < KU_JUDGE_NAMED; i++)
+		ku_policy_free(j->policies[i]);
+	while (j->unions) {
+		struct ku_judge_union *u = j->unions;
+
+		j->unions = u->next;
+		free(u->path);
+		free(u);
+	}
+	free(j->file);
+	free(j);
+}
+
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path)
+{
+	struct ku_judge_union *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (u)
+		u->path = strdup(path);
+	if (!u || !u->path) {
+		free(u);
+		return -ENOMEM;
+	}
+	u->dev = dev;
+	u->next = j->unions;
+	j->unions = u;
+	err = ku_judge_union_set(j, u);
+	return err;
+}
+
+int ku_judge_fd(const struct ku_judge *j)
+{
+	return ring_buffer__epoll_fd(j->ring);
+}
+
+int ku_judge_turn(struct ku_judge *j, bool last)
+{
+	uint64_t dropped;
+	bool more;
+	int n;
+
+	/* Who makes more of them than can be told must not keep us from everything else. */
+	ku_tell_budget(j->tell, KU_JUDGE_TURN);
+	more = ring_buffer__consume(j->ring) == -EAGAIN;
+	dropped = __atomic_load_n(&j->shared->dropped, __ATOMIC_RELAXED);
+	if (dropped != j->dropped_told) {
+		ku_tell_dropped(j->tell, dropped - j->dropped_told);
+		j->dropped_told = dropped;
+	}
+	n = ku_tell_turn(j->tell, last);
+	return more ? 0 : n;
+}
+
+int ku_judge_count(const struct ku_judge *j, size_t rule, struct ku_pol_count *ret)
+{
+	uint32_t key = KU_POL_BANK(j->shared->gen) * KU_POL_RULES + (uint32_t)rule;
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ struct ku_pol_count *c = cpus > 0 ? calloc((size_t)cpus, sizeof(*c)) : NULL;
+
+	if (!c)
+		return cpus < 0 ? cpus : -ENOMEM;
+	if (bpf_map_lookup_elem(j->fd_counts, &key, c))
+		return -errno;
+	*ret = (struct ku_pol_count){ 0 };
+	for (int i = 0; i < cpus; i++) {
+		ret->hits += c[i].hits;
+		ret->denied += c[i].denied;
+		ret->last_ns = c[i].last_ns > ret->last_ns ? c[i].last_ns : ret->last_ns;
+	}
+	return 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A policy in force: policy.bpf.c loaded with it, its verdicts as events, another one in its place (DESIGN 8). */
+#ifndef KU_JUDGE_H
+#define KU_JUDGE_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "event.h"
+#include "kunion_judge_abi.h"
+#include "policy/policy.h"
+
+struct ku_judge;
+
+struct ku_judge_ops {
+	void (*emit)(void *arg, const struct ku_event *e);
+	void *arg;
+	bool open_waits; /* the gate waits in file_open (tier wait-open) */
+	int fd_recs;	 /* the gate's map ku_recs, -1: no gate */
+};
+
+/*
+ * Reads and compiles the policy in file and loads the programs, without attaching them. 0, or -errno with one line in err (what, where, what would be
+ * right). Never attached, ku_judge_close() does for it.
+ */
+int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512]);
+/* From here on it is in force on the unions added. After the gate's: what is attached last is called first. */
+int ku_judge_attach(struct ku_judge *j, char err[static 512]);
+void ku_judge_detach(struct ku_judge *j);
+/* NULL is allowed. */
+void ku_judge_close(struct ku_judge *j);
+
+/* A union by its superblock's kernel dev_t. Returns 0 or -errno. */
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path);
+
+/*
+ * Reads the file again; every operation sees the old policy or the new one. 0, or -errno with one line in err and the old policy in force.
+ */
+int ku_judge_reload(struct ku_judge *j, char err[static 512]);
+
+/* To poll for input; then ku_judge_turn(), which returns milliseconds after which it wants to be called again (-1: no matter). */
+int ku_judge_fd(const struct ku_judge *j);
+int ku_judge_turn(struct ku_judge *j, bool last);
+
+const struct ku_policy *ku_judge_policy(const struct ku_judge *j);
+/* Of the policy in force, by the number of its rule: the sum over all CPUs. Returns 0 or -errno. */
+int ku_judge_count(const struct ku_judge *j, size_t rule, struct ku_pol_count *ret);
+
+#endif

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Operations as recorded event lines tell them. A removal makes a whiteout if the file is in a lower layer, which no event tells: what was made
+ * or copied up before, and is still there, is in the upper layer; of the rest it is not known.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "event_file.h"
+#include "filter.h"
+#include "log.h"
+#include "map.h"
+#include "policy/policy_cmd.h"
+#include "util.h"
+
+struct ku_pol_reader {
+	struct ku_filter filter;
+	int (*fn)(void *arg, const struct ku_pol_seen *seen);
+	void *arg;
+	struct ku_map upper; /* bool: it is there; key: union, NUL, path */
+	uint64_t no_path;
+	int err;
+};
+
+/* Whether path is known to be in the upper layer, to be changed; NULL without memory. */
+static bool *ku_reader_upper(struct ku_pol_reader *r, const char *union_path, const char *path)
+{
+	_cleanup_free_ char *key = NULL;
+	void *item = NULL;
+	int len = asprintf(&key, "%s%c%s", union_path, '\0', path);
+
+	if (len < 0 || ku_map_get(&r->upper, key, (size_t)len, &item, NULL, NULL)) {
+		r->err = -ENOMEM;
+		return NULL;
+	}
+	return item;
+}
+
+static enum ku_pol_kind ku_kind_of(const char *kind)
+{
+	for (unsigned int k = 0; k < KU_K_MAX; k++)
+		if (!strcmp(kind, ku_pol_kind_name((enum ku_pol_kind)k)))
+			return (enum ku_pol_kind)k;
+	return KU_K_FILE;
+}
+
+static void ku_reader_tell(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action, bool unsure)
+{
+	const struct ku_who *who = e->type == KU_EV_COPYUP ? &e->copyup.who : &e->write.who;
+	const struct ku_pol_seen seen = {
+		.op = { .action = action,
+			.kind = ku_kind_of(e->type == KU_EV_COPYUP ? e->copyup.kind : e->write.kind),
+			.size = e->type == KU_EV_COPYUP ? e->copyup.size : 0,
+			.uid = who->uid, .union_path = e->union_path, .path = path, .exe = "", .comm = who->comm, .cgroup = who->cgroup },
+		.who = who,
+		.unsure = unsure,
+	};
+
+	if (!*path)
+		r->no_path++;
+	else if (!r->err)
+		r->err = r->fn(r->arg, &seen);
+}
+
+/* Something comes to be in the upper layer, or goes from there. */
+static void ku_reader_goes(struct ku_pol_reader *r, const struct ku_event *e)
+{
+	bool *upper = ku_reader_upper(r, e->union_path, e->path);
+
+	if (!upper)
+		return;
+	ku_reader_tell(r, e, e->path, *upper ? KU_A_REMOVE_UPPER : KU_A_REMOVE, !*upper);
+	*upper = false;
+}
+
+static void ku_reader_comes(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action)
+{
+	bool *upper = ku_reader_upper(r, e->union_path, path);
+
+	ku_reader_tell(r, e, path, action, false);
+	if (upper)
+		*upper = true;
+}
+
+static void ku_reader_event(void *arg, const struct ku_event *e)
+{
+	struct ku_pol_reader *r = arg;
+
+	if (!ku_filter_match(&r->filter, e) || (r->filter.union_path && strcmp(e->union_path, r->filter.union_path)))
+		return;
+	if (e->type == KU_EV_COPYUP) {
+		/* A copy by kunion that came to nothing; the kernel's own, if any, has an event too. */
+		if (strcmp(e->copyup.result, "lost") && strcmp(e->copyup.result, "native"))
+			ku_reader_comes(r, e, e->path, KU_A_COPY_UP);
+	} else if (e->type == KU_EV_WRITE) {
+		if (!strcmp(e->write.op, "create"))
+			ku_reader_comes(r, e, e->path, KU_A_CREATE);
+		else if (!strcmp(e->write.op, "modify"))
+			ku_reader_comes(r, e, e->path, KU_A_MODIFY);
+		else if (!strcmp(e->write.op, "remove") || !strcmp(e->write.op, "rename"))
+			ku_reader_goes(r, e);
+		if (*e->write.path2)
+			ku_reader_comes(r, e, e->write.path2, KU_A_CREATE);
+	}
+}
+
+int ku_pol_events_read(const struct ku_policy_args *a, int (*fn)(void *arg, const struct ku_pol_seen *seen), void *arg,
+		       uint64_t *ret_no_path)
+{
+	struct ku_pol_reader r = {
+		.filter = { .union_path = a->union_path, .container = a->container }, .fn = fn, .arg = arg, .upper = KU_MAP(bool, 0),
+	};
+	struct ku_event_file *f;
+	int err = ku_event_file_open(a->from, "policy", ku_reader_event, &r, &f);
+
+	if (err) {
+		ku_err("policy: %s: %s", a->from, strerror(-err));
+		return KU_EXIT_USAGE;
+	}
+	for (struct pollfd p = { .fd = ku_event_file_fd(f), .events = POLLIN }; !r.err;) {
+		if (poll(&p, 1, -1) < 0 && errno != EINTR) {
+			r.err = -errno;
+			break;
+		}
+		if (!ku_event_file_read(f))
+			break;
+	}
+	err = ku_event_file_close(f); /* says it itself */
+	if (r.err)
+		ku_err("policy: %s: %s", a->from, strerror(-r.err));
+	ku_map_free(&r.upper);
+	*ret_no_path = r.no_path;
+	return err || r.err ? KU_EXIT_USAGE : KU_EXIT_OK;
+}

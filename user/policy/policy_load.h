@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the reading of a policy file shares: where it is, and its words' checks. */
+#ifndef KU_POLICY_LOAD_H
+#define KU_POLICY_LOAD_H
+
+#include <libconfig.h>
+
+#include "map.h"
+#include "policy/policy.h"
+
+struct ku_pol_src {
+	const char *file;
+	char *err; /* 512 bytes */
+	struct ku_policy *p;
+	struct ku_map names; /* unsigned int: the line of the rule of that name */
+};
+
+/* Writes "FILE:LINE: .." into the error, as one line. Returns -EINVAL. */
+int ku_pol_fail(struct ku_pol_src *s, unsigned int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* The word of which text seems to be a misspelling; NULL if none is near. words ends with NULL. */
+const char *ku_pol_near(const char *text, const char *const *words);
+/* "'a', 'b' or 'c'" */
+void ku_pol_words(const char *const *words, char *text, size_t size);
+
+/* The number of text among words; a failure names key. -EINVAL */
+int ku_pol_word(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, const char *const *words);
+/* "EROFS" and the like, positive. 0 or -EINVAL. */
+int ku_pol_errno_of(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, int *ret);
+
+/* Reads one rule's group into r, which is zero and in the policy already. 0, -EINVAL, -ENOMEM. */
+int ku_pol_rule(struct ku_pol_src *s, config_setting_t *group, struct ku_policy_rule *r);
+
+/* policy_check.c: what is wrong with a value of a rule, as one sentence with what would be right; NULL: nothing. */
+const char *ku_pol_bad_glob(const char *text);
+const char *ku_pol_bad_comm(const char *text);
+const char *ku_pol_bad_prefix(const char *text);
+const char *ku_pol_bad_cgroup(const char *text);
+const char *ku_pol_bad_container(const char *text);
+
+#endif

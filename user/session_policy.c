@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A session's policy: in force on its unions from the first moment on. */
+#include <string.h>
+
+#include "judge.h"
+#include "log.h"
+#include "session.h"
+#include "util.h"
+
+static void ku_judged(void *arg, const struct ku_event *e)
+{
+	struct ku_session *s = arg;
+
+	if (e->type == KU_EV_POLICY && *e->policy.err)
+		s->totals.denied++;
+	else if (e->type == KU_EV_POLICY)
+		s->totals.audited++;
+	ku_session_emit(s, e);
+}
+
+bool ku_session_policy(struct ku_session *s, char err[static 512])
+{
+	struct ku_judge_ops ops = { .emit = ku_judged, .arg = s, .open_waits = s->bpf.obj && s->bpf.tier == KU_TIER_WAIT_OPEN, .fd_recs = -1 };
+	int n;
+
+	if (!s->opts.policy)
+		return true;
+	if (s->opts.all) {
+		snprintf(err, 512, "a policy is for unions that are named: leave --all out");
+		return false;
+	}
+	if (s->bpf.obj)
+		ops.fd_recs = bpf_map__fd(bpf_object__find_map_by_name(s->bpf.obj, "ku_recs"));
+	if (ku_judge_open(s->opts.policy, &ops, &s->judge, err))
+		return false;
+	n = ku_session_watch(s, ku_judge_fd(s->judge));
+	if (n)
+		snprintf(err, 512, "cannot start: %s", strerror(-n));
+	return !n;
+}
+
+bool ku_session_policy_on(struct ku_session *s, char err[static 512])
+{
+	if (!s->judge)
+		return true;
+	/* Unions first: there is no moment at which only some are under it. */
+	for (unsigned int i = 0; i < s->nunions; i++) {
+		int n = ku_judge_union_add(s->judge, ku_kernel_dev(s->unions[i].u.dev), s->unions[i].u.path);
+
+		if (n) {
+			snprintf(err, 512, "%s: cannot put the policy in force: %s", s->unions[i].u.path, strerror(-n));
+			return false;
+		}
+	}
+	return !ku_judge_attach(s->judge, err);
+}
+
+void ku_session_policy_reload(struct ku_session *s)
+{
+	char err[512] = "";
+
+	if (!s->judge)
+		return;
+	if (ku_judge_reload(s->judge, err))
+		ku_warn("%s; the policy as it was stays in force", err);
+	else
+		ku_info("%s: the new policy is in force", s->opts.policy);
+}
