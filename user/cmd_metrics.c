@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* kunion metrics: what was counted, as OpenMetrics text. */
+#include <libgen.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd.h"
+#include "counts.h"
+#include "log.h"
+#include "openmetrics.h"
+#include "opts.h"
+#include "util.h"
+#include "watch.h"
+
+struct ku_metrics {
+	struct ku_watch w;
+	const char *textfile;
+	struct ku_openmetrics *om;
+	char *text; /* of the last reading, for stdout */
+	size_t size;
+	int err; /* of the last reading or writing */
+	bool told; /* that it failed */
+};
+
+static void ku_metrics_count(void *arg, const struct ku_counts *c)
+{
+	struct ku_metrics *m = arg;
+
+	if (ku_counts_match(&m->w.filter, c) && !m->err)
+		m->err = ku_om_count(m->om, c);
+}
+
+/* A new text. */
+static int ku_metrics_read(struct ku_metrics *m, struct ku_session *s)
+{
+	struct ku_om_session about = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = s->nalive };
+	char *text = NULL;
+	size_t size;
+	FILE *f;
+
+	m->err = 0;
+	ku_om_begin(m->om);
+	ku_counts_each(s, ku_metrics_count, m);
+	if (m->err)
+		return m->err;
+	ku_gauges_read(s, &about.gauges);
+	f = open_memstream(&text, &size);
+	if (!f)
+		return -errno;
+	m->err = ku_om_write(m->om, &about, f);
+	if (fclose(f) && !m->err)
+		m->err = -ENOMEM;
+	if (m->err) {
+		free(text);
+		return m->err;
+	}
+	free(m->text);
+	m->text = text;
+	m->size = size;
+	return 0;
+}
+
+static void ku_metrics_tick(void *arg, struct ku_session *s)
+{
+	struct ku_metrics *m = arg;
+
+	if (!ku_metrics_read(m, s) && m->textfile)
+		m->err = ku_om_save(m->textfile, m->text, m->size);
+	/* Once: the next time it may work again. */
+	if (m->err && !m->told)
+		ku_warn("metrics: %s: %s", m->textfile ?: "reading", strerror(-m->err));
+	m->told = m->err;
+}
+
+/* At the end, with all that was counted. */
+static int ku_metrics_finish(struct ku_metrics *m, int status)
+{
+	if (!m->err && !m->textfile && m->text && (fwrite(m->text, 1, m->size, stdout) != m->size || fflush(stdout))) {
+		m->err = -errno;
+		ku_err("metrics: cannot write: %s", strerror(-m->err));
+	}
+	return status ? status : m->err ? KU_EXIT_FAIL : KU_EXIT_OK;
+}
+
+static void ku_metrics_check(const struct ku_metrics *m, struct argp_state *state)
+{
+	_cleanup_free_ char *dir = m->textfile ? strdup(m->textfile) : NULL;
+	struct stat st;
+
+	if (m->w.from)
+		argp_error(state, "metrics counts what happens now; for a file of events use 'kunion report --from %s'", m->w.from);
+	if (m->w.json)
+		argp_error(state, "metrics writes OpenMetrics text only; 'kunion top --json' has such numbers as JSON");
+	if (!ku_counts_can(&m->w.filter))
+		argp_error(state, "counts are by union, container and cgroup: leave --pid, --path, --min-bytes and --min-ms out");
+	if (m->w.tick_ns && !m->textfile)
+		argp_error(state, "--every rewrites a file: name it with --textfile");
+	if (!m->textfile)
+		return;
+	if (!stat(m->textfile, &st) && !S_ISREG(st.st_mode))
+		argp_error(state, "--textfile '%s': is there and is no regular file", m->textfile);
+	if (!dir || access(dirname(dir), W_OK | X_OK))
+		argp_error(state, "--textfile '%s': %s", m->textfile, strerror(errno));
+}
+
+static error_t ku_metrics_parse(int key, char *arg, struct argp_state *state)
+{
+	struct ku_metrics *m = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &m->w;
+		return 0;
+	case 't':
+		m->textfile = arg;
+		return 0;
+	case 'e':
+		if (ku_parse_seconds(arg, &m->w.tick_ns) || m->w.tick_ns < 50000000)
+			argp_error(state, "--every '%s': seconds, at least 0.05, as 15", arg);
+		return 0;
+	case ARGP_KEY_END:
+		ku_metrics_check(m, state);
+		return 0;
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+int ku_cmd_metrics(int argc, char **argv)
+{
+	static const struct argp_option options[] = {
+		{ "textfile", 't', "FILE", 0, "write to FILE, for node_exporter's textfile collector, instead of stdout", 4 },
+		{ "every", 'e', "SECONDS", 0, "write FILE anew so often, and at the end (default: at the end only)", 4 },
+		{ 0 },
+	};
+	static const struct argp_child children[] = { { .argp = &ku_watch_argp }, { 0 } };
+	static const struct argp argp = {
+		.options = options,
+		.parser = ku_metrics_parse,
+		.children = children,
+		.args_doc = "[MERGED... | --all] [-- CMD [ARG...]]",
+		.doc = "Count copy-ups and waits and tell the counts as OpenMetrics text, once at the end: of CMD, of the time, or by "
+		       "SIGINT.\v"
+		       "Run times of BPF programs are told if sysctl kernel.bpf_stats_enabled is 1.\n"
+		       "Exit status: that of CMD (128 + N when signal N ended it), else 0; 1 when the counts could not be written; 2 when "
+		       "nothing was attached.",
+	};
+	struct ku_metrics m = { 0 };
+	int status = ku_watch_init(&m.w, "kunion metrics", &argc, argv);
+
+	if (status)
+		return status;
+	m.w.on_tick = ku_metrics_tick;
+	m.w.on_end = ku_metrics_tick;
+	m.w.arg = &m;
+	argp_parse(&argp, argc, argv, 0, NULL, &m);
+	m.om = ku_om_new(KU_OM_SETS);
+	if (!m.om) {
+		ku_err("metrics: out of memory");
+		status = KU_EXIT_USAGE;
+	} else {
+		status = ku_metrics_finish(&m, ku_watch_run(&m.w));
+	}
+	ku_om_free(m.om);
+	free(m.text);
+	ku_watch_free(&m.w);
+	return status;
+}
