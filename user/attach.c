@@ -28,7 +28,8 @@ bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npath
 				snprintf(err, 512, "%s: the same union as %s; name each union once", paths[i], s->unions[j].u.path);
 				return false;
 			}
-		if (ku_union_lock(&at->u, err))
+		/* Watching disturbs nobody: any number may. */
+		if (s->opts.mode != KU_MODE_OBSERVE && ku_union_lock(&at->u, err))
 			return false;
 	}
 	return true;
@@ -57,38 +58,56 @@ bool ku_attach_recover(struct ku_session *s, char err[static 512])
 	return true;
 }
 
+/* Gates one union; false with a line in err. */
+static bool ku_attach_gate(struct ku_session *s, struct ku_attached *at, char err[static 512])
+{
+	struct ku_union_cfg cfg = { .id = at->id, .mode = s->opts.mode, .min_size = s->opts.min_size };
+	_cleanup_close_ int root = -1;
+	struct statx stx;
+	uint32_t seen;
+	int n;
+
+	/*
+	 * A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). With nfs_export
+	 * a client's handle of the lower file must lead to the copy: only the kernel's makes the index for it.
+	 */
+	if (at->u.metacopy)
+		cfg.mode = KU_MODE_OBSERVE;
+	else if (at->u.nfs_export && cfg.mode == KU_MODE_MANAGE)
+		cfg.mode = s->bpf.tier == KU_TIER_PARK ? KU_MODE_GUARD : KU_MODE_OBSERVE;
+	seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
+	n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
+	if (n) {
+		snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
+		return false;
+	}
+	root = ku_union_root(&at->u);
+	if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
+		snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
+		return false;
+	}
+	if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
+		snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
+		return false;
+	}
+	return true;
+}
+
 bool ku_attach_all(struct ku_session *s, char err[static 512])
 {
 	for (unsigned int i = 0; i < s->nunions; i++) {
 		struct ku_attached *at = &s->unions[i];
-		struct ku_union_cfg cfg = { .id = i, .mode = s->opts.mode, .min_size = s->opts.min_size };
-		_cleanup_close_ int root = -1;
-		struct statx stx;
-		uint32_t seen;
-		int n;
+		uint32_t dev = ku_kernel_dev(at->u.dev);
 
-		/*
-		 * A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). With nfs_export
-		 * a client's handle of the lower file must lead to the copy: only the kernel's makes the index for it.
-		 */
-		if (at->u.metacopy || at->u.nfs_export)
-			cfg.mode = KU_MODE_OBSERVE;
-		seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
-		n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
-		if (n) {
-			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
+		if (s->opts.mode != KU_MODE_OBSERVE && !ku_attach_gate(s, at, err))
 			return false;
-		}
 		s->nalive++;
-		root = ku_union_root(&at->u);
-		if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
-			snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
+		if (s->observer && ku_obs_union_add(ku_observer_bpf(s->observer), dev)) {
+			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(errno));
 			return false;
 		}
-		if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
-			snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
-			return false;
-		}
+		if (s->observer)
+			ku_observer_name(s->observer, dev, at->u.path);
 	}
 	return true;
 }

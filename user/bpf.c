@@ -2,13 +2,14 @@
 #include "bpf.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "btf.h"
 #include "kunion_impl.skel.h"
 #include "kunion_kfunc.skel.h"
+#include "kunion_none.skel.h"
 #include "log.h"
 #include "util.h"
 
@@ -33,17 +34,12 @@ uint32_t ku_kernel_dev(uint64_t dev)
 static const struct {
 	const char *name;
 	enum ku_tier from;
-	bool optional;
 } ku_progs[] = {
-	{ "ku_inode_copy_up", KU_TIER_OBSERVE, false },
-	{ "ku_sb_delete", KU_TIER_OBSERVE, false },
-	{ "ku_inode_getattr", KU_TIER_OBSERVE, false },
-	{ "ku_register", KU_TIER_OBSERVE, false },
-	{ "ku_ovl_copy_up_one", KU_TIER_OBSERVE, true }, /* overlayfs's own function: it may be inlined or renamed */
-	{ "ku_inode_link", KU_TIER_WAIT_OPEN, false },
-	{ "ku_inode_unlink", KU_TIER_WAIT_OPEN, false },
-	{ "ku_inode_rename", KU_TIER_WAIT_OPEN, false },
-	{ "ku_file_open", KU_TIER_WAIT_OPEN, false },
+	{ "ku_inode_copy_up", KU_TIER_WAIT_OPEN }, { "ku_sb_delete", KU_TIER_WAIT_OPEN }, { "ku_inode_getattr", KU_TIER_WAIT_OPEN },
+	{ "ku_register", KU_TIER_WAIT_OPEN },	   { "ku_inode_link", KU_TIER_WAIT_OPEN }, { "ku_inode_unlink", KU_TIER_WAIT_OPEN },
+	{ "ku_inode_rename", KU_TIER_WAIT_OPEN },  { "ku_file_open", KU_TIER_WAIT_OPEN },  { "ku_inode_rmdir", KU_TIER_PARK },
+	{ "ku_inode_setattr", KU_TIER_PARK },	   { "ku_inode_setxattr", KU_TIER_PARK },  { "ku_inode_removexattr", KU_TIER_PARK },
+	{ "ku_inode_set_acl", KU_TIER_PARK },	   { "ku_inode_remove_acl", KU_TIER_PARK }, { "ku_inode_file_setattr", KU_TIER_PARK },
 };
 
 static bool ku_btf_has_func(const struct btf *btf, const char *name)
@@ -65,7 +61,7 @@ static const char *ku_bpf_missing(const struct btf *btf, enum ku_tier tier)
 	return NULL;
 }
 
-static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier, bool optional, uint64_t max_wait_ns)
+static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier, uint64_t max_wait_ns)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kunion");
 	struct ku_config *cfg;
@@ -73,11 +69,13 @@ static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier
 	size_t size;
 	int err;
 
-	/* Whichever spelling BTF has; without either, the one that loads everywhere. */
-	if (ku_btf_has_func(btf, "bpf_task_work_schedule_signal") || !ku_btf_has_func(btf, "bpf_task_work_schedule_signal_impl"))
+	/* Whichever spelling BTF has. */
+	if (ku_btf_has_func(btf, "bpf_task_work_schedule_signal"))
 		elf = kunion_kfunc__elf_bytes(&size);
-	else
+	else if (ku_btf_has_func(btf, "bpf_task_work_schedule_signal_impl"))
 		elf = kunion_impl__elf_bytes(&size);
+	else
+		elf = kunion_none__elf_bytes(&size);
 	b->obj = bpf_object__open_mem(elf, size, &opts);
 	if (!b->obj)
 		return -errno;
@@ -91,7 +89,7 @@ static int ku_bpf_try(struct ku_bpf *b, const struct btf *btf, enum ku_tier tier
 
 		if (!p)
 			return -ENOENT;
-		bpf_program__set_autoload(p, tier >= ku_progs[i].from && (optional || !ku_progs[i].optional));
+		bpf_program__set_autoload(p, tier >= ku_progs[i].from);
 	}
 	err = bpf_object__load(b->obj);
 	if (err) {
@@ -120,6 +118,7 @@ static int ku_bpf_setup(struct ku_bpf *b, int (*on_record)(void *, void *, size_
 	b->fd_unions = ku_bpf_fd(b, "ku_unions");
 	b->fd_inodes = ku_bpf_fd(b, "ku_inodes");
 	b->fd_waits = ku_bpf_fd(b, "ku_waits");
+	b->fd_guards = ku_bpf_fd(b, "ku_guards");
 	b->fd_free = ku_bpf_fd(b, "ku_free_slots");
 	b->fd_register = bpf_program__fd(bpf_object__find_program_by_name(b->obj, "ku_register"));
 	b->slots = ku_bpf_map_memory(b->obj, "ku_slots", KU_SLOTS * sizeof(*b->slots));
@@ -137,25 +136,23 @@ static int ku_bpf_setup(struct ku_bpf *b, int (*on_record)(void *, void *, size_
 
 int ku_bpf_load(struct ku_bpf *b, enum ku_tier max, uint64_t max_wait_ns, int (*on_record)(void *, void *, size_t), void *arg)
 {
-	struct btf *btf;
+	const struct btf *btf;
 	int err = -EOPNOTSUPP;
 
 	memset(b, 0, sizeof(*b));
-	btf = btf__load_vmlinux_btf();
+	btf = ku_btf_vmlinux();
 	if (!btf) {
 		snprintf(b->why, sizeof(b->why), "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)");
 		return -EOPNOTSUPP;
 	}
-	for (enum ku_tier tier = max; tier >= KU_TIER_OBSERVE; tier--) {
+	for (enum ku_tier tier = max; tier >= KU_TIER_WAIT_OPEN; tier--) {
 		const char *missing = ku_bpf_missing(btf, tier);
 
 		if (missing) {
 			snprintf(b->why, sizeof(b->why), "%s", missing);
 			continue;
 		}
-		err = ku_bpf_try(b, btf, tier, true, max_wait_ns);
-		if (err)
-			err = ku_bpf_try(b, btf, tier, false, max_wait_ns);
+		err = ku_bpf_try(b, btf, tier, max_wait_ns);
 		if (!err) {
 			b->tier = tier;
 			err = ku_bpf_setup(b, on_record, arg);
@@ -163,7 +160,6 @@ int ku_bpf_load(struct ku_bpf *b, enum ku_tier max, uint64_t max_wait_ns, int (*
 		}
 		snprintf(b->why, sizeof(b->why), "loading BPF for tier %s: %s", ku_tier_name(tier), strerror(-err));
 	}
-	btf__free(btf);
 	return err;
 }
 
@@ -180,12 +176,9 @@ int ku_bpf_attach(struct ku_bpf *b)
 			int err = -errno;
 
 			snprintf(b->why, sizeof(b->why), "attaching %s: %s", ku_progs[i].name, strerror(-err));
-			if (ku_progs[i].optional)
-				continue;
 			return err;
 		}
 		b->links[b->nlinks++] = link;
-		b->sees_native |= ku_progs[i].optional;
 	}
 	return 0;
 }
@@ -237,17 +230,41 @@ int ku_bpf_union_remove(const struct ku_bpf *b, uint32_t dev)
 	return bpf_map_delete_elem(b->fd_unions, &dev) ? -errno : 0;
 }
 
+/* struct ku_inode of the BPF side */
+struct ku_inode_value {
+	__u64 ref, copier;
+};
+
 uint64_t ku_bpf_inode_ref(const struct ku_bpf *b, int fd)
 {
-	__u64 ref = 0;
+	struct ku_inode_value value = { 0 };
 
-	return bpf_map_lookup_elem(b->fd_inodes, &fd, &ref) ? 0 : ref;
+	return bpf_map_lookup_elem(b->fd_inodes, &fd, &value) ? 0 : value.ref;
+}
+
+int ku_bpf_guard_begin(const struct ku_bpf *b)
+{
+	__u32 tid = (__u32)gettid();
+	__u64 inode = 0;
+
+	if (bpf_map_update_elem(b->fd_guards, &tid, &inode, BPF_ANY))
+		return -errno;
+	__atomic_add_fetch(&b->shared->guarding, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+void ku_bpf_guard_end(const struct ku_bpf *b)
+{
+	__u32 tid = (__u32)gettid();
+
+	__atomic_sub_fetch(&b->shared->guarding, 1, __ATOMIC_SEQ_CST);
+	bpf_map_delete_elem(b->fd_guards, &tid);
 }
 
 int ku_bpf_inode_claim(const struct ku_bpf *b, int fd, uint64_t ref)
 {
 	uint64_t old = ku_bpf_inode_ref(b, fd);
-	__u64 value = ref;
+	struct ku_inode_value value = { .ref = ref };
 
 	if (old) {
 		__u64 w = ku_slot_word(&b->slots[KU_REF_SLOT(old)]);
@@ -255,7 +272,7 @@ int ku_bpf_inode_claim(const struct ku_bpf *b, int fd, uint64_t ref)
 		if (KU_WORD_GEN(w) == KU_REF_GEN(old) && KU_STATE_PENDING(KU_WORD_STATE(w)))
 			return -EEXIST;
 	}
-	return bpf_map_update_elem(b->fd_inodes, &fd, &value, old ? BPF_EXIST : BPF_NOEXIST) ? -errno : 0;
+	return bpf_map_update_elem(b->fd_inodes, &fd, &value, BPF_ANY) ? -errno : 0;
 }
 
 uint64_t ku_bpf_wait_ref(const struct ku_bpf *b, uint32_t tid)
@@ -265,7 +282,11 @@ uint64_t ku_bpf_wait_ref(const struct ku_bpf *b, uint32_t tid)
 		__u64 tw, ref;
 	} wait = { 0 };
 
-	return bpf_map_lookup_elem(b->fd_waits, &tid, &wait) ? 0 : wait.ref;
+	__u32 other = tid | KU_OTHER_WAIT;
+
+	if (bpf_map_lookup_elem(b->fd_waits, &tid, &wait) && bpf_map_lookup_elem(b->fd_waits, &other, &wait))
+		return 0;
+	return wait.ref;
 }
 
 int ku_bpf_slot_take(const struct ku_bpf *b, uint32_t *ret_slot)
@@ -280,4 +301,17 @@ void ku_bpf_slot_free(const struct ku_bpf *b, uint32_t slot)
 	__atomic_store_n(&b->slots[slot].word, KU_WORD(gen, 0, KU_S_FREE), __ATOMIC_SEQ_CST);
 	/* Cannot be full: it has room for every slot. */
 	bpf_map_update_elem(b->fd_free, NULL, &slot, BPF_ANY);
+}
+
+void ku_bpf_hooks(const struct bpf_object *obj, void (*fn)(void *, const char *, uint64_t, uint64_t, uint64_t), void *arg)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, obj) {
+		struct bpf_prog_info info = { 0 };
+		__u32 len = sizeof(info);
+
+		if (bpf_program__autoload(p) && !bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len))
+			fn(arg, bpf_program__name(p), info.run_cnt, info.run_time_ns, info.recursion_misses);
+	}
 }

@@ -13,15 +13,14 @@
 struct ku_bpf {
 	struct bpf_object *obj;
 	enum ku_tier tier;
-	struct bpf_link *links[16];
+	struct bpf_link *links[24];
 	unsigned int nlinks;
-	bool sees_native; /* the end of a native copy-up is reported */
 	struct ring_buffer *ring;
 	/* memory-mapped; all three are changed from both sides */
 	struct ku_slot *slots;
 	struct ku_request *requests;
 	struct ku_shared *shared;
-	int fd_unions, fd_inodes, fd_waits, fd_free, fd_register;
+	int fd_unions, fd_inodes, fd_waits, fd_guards, fd_free, fd_register;
 	char why[256]; /* why not a higher tier, one line; empty at the highest */
 };
 
@@ -55,6 +54,13 @@ uint64_t ku_bpf_inode_ref(const struct ku_bpf *b, int fd);
 /* Gives an open file's inode an entry; -EEXIST if it has a live one. */
 int ku_bpf_inode_claim(const struct ku_bpf *b, int fd, uint64_t ref);
 
+/*
+ * Between these two, an open of a merged file for writing by this thread fails with ECANCELED once it has been copied up: nobody's watch sees
+ * it. Returns 0 or -errno.
+ */
+int ku_bpf_guard_begin(const struct ku_bpf *b);
+void ku_bpf_guard_end(const struct ku_bpf *b);
+
 /* What thread tid waits for: KU_REF(), 0 for nothing. */
 uint64_t ku_bpf_wait_ref(const struct ku_bpf *b, uint32_t tid);
 
@@ -62,6 +68,9 @@ uint64_t ku_bpf_wait_ref(const struct ku_bpf *b, uint32_t tid);
 int ku_bpf_slot_take(const struct ku_bpf *b, uint32_t *ret_slot);
 /* Gives a slot back, with a new generation. */
 void ku_bpf_slot_free(const struct ku_bpf *b, uint32_t slot);
+
+/* Each loaded program's name and, where the kernel keeps them (kernel.bpf_stats_enabled), its runs and nanoseconds; missed: runs that were not. */
+void ku_bpf_hooks(const struct bpf_object *obj, void (*fn)(void *arg, const char *name, uint64_t runs, uint64_t ns, uint64_t missed), void *arg);
 
 /* Kernel dev_t of a userspace one. */
 uint32_t ku_kernel_dev(uint64_t dev);

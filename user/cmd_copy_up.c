@@ -5,21 +5,24 @@
 #include <fts.h>
 #include <limits.h>
 #include <poll.h>
+#include <search.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "cmd.h"
 #include "copyup.h"
+#include "event.h"
 #include "log.h"
 #include "session.h"
 #include "util.h"
 
 struct ku_cu {
 	bool recursive, exclusive;
+	const char *from; /* list of files, "-": stdin; NULL: none */
 	char **paths;
 	unsigned int npaths;
-	struct ku_cu_set *sets;
+	struct ku_cu_set *sets; /* in the order in which their first file is named */
 	struct ku_cu_progress pr;
 };
 
@@ -80,9 +83,9 @@ static char *ku_mountpoint_of(uint64_t mnt_id)
 static struct ku_cu_set *ku_cu_set_of(struct ku_cu *cu, const char *path, uint64_t mnt_id, char err[static 512])
 {
 	_cleanup_free_ char *mountpoint = NULL;
-	struct ku_cu_set *set;
+	struct ku_cu_set *set, **at;
 
-	for (set = cu->sets; set; set = set->next)
+	for (at = &cu->sets; (set = *at); at = &set->next)
 		if (set->u.mnt_id == mnt_id)
 			return set;
 	mountpoint = ku_mountpoint_of(mnt_id);
@@ -100,9 +103,18 @@ static struct ku_cu_set *ku_cu_set_of(struct ku_cu *cu, const char *path, uint64
 		free(set);
 		return NULL;
 	}
-	set->next = cu->sets;
-	cu->sets = set;
+	*at = set;
 	return set;
+}
+
+static int ku_cu_compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void ku_cu_keep(void *path)
+{
+	(void)path; /* the file's own */
 }
 
 static int ku_cu_add(struct ku_cu *cu, struct ku_cu_set *set, const char *abs, uint64_t size)
@@ -112,6 +124,9 @@ static int ku_cu_add(struct ku_cu *cu, struct ku_cu_set *set, const char *abs, u
 
 	/* With metacopy an upper file may have its data below still. */
 	if (!set->u.metacopy && ku_cu_is_upper(&set->u, path))
+		return 0;
+	/* One job a file, however often it is named. */
+	if (tfind(path, &set->names, ku_cu_compare))
 		return 0;
 	if (set->nfiles == set->room) {
 		size_t room = set->room ? set->room * 2 : 64;
@@ -126,6 +141,10 @@ static int ku_cu_add(struct ku_cu *cu, struct ku_cu_set *set, const char *abs, u
 	*f = (struct ku_cu_file){ .path = strdup(path), .size = size };
 	if (!f->path)
 		return -ENOMEM;
+	if (!tsearch(f->path, &set->names, ku_cu_compare)) {
+		free(f->path);
+		return -ENOMEM;
+	}
 	set->nfiles++;
 	set->bytes += size;
 	cu->pr.all_files++;
@@ -192,6 +211,44 @@ static int ku_cu_collect(struct ku_cu *cu, const char *path, char err[static 512
 	if (r)
 		snprintf(err, 512, "%s: %s", path, strerror(-r));
 	return r;
+}
+
+/* One line of the list, without its end. What is wrong with it is said and counted; the rest goes on. */
+static void ku_cu_listed(struct ku_cu *cu, char *line, unsigned long long number)
+{
+	char err[512] = "";
+
+	if (!*line || *line == '#')
+		return;
+	ku_unescape_bytes(line);
+	if (*line != '/')
+		snprintf(err, sizeof(err), "'%s' is not an absolute path", line);
+	else if (!ku_cu_collect(cu, line, err))
+		return;
+	ku_err("copy-up: %s:%llu: %s", strcmp(cu->from, "-") ? cu->from : "stdin", number, err);
+	cu->pr.failed++;
+}
+
+/* As `kunion report --hydrate-list` prints it. Returns 0 or -errno. */
+static int ku_cu_list(struct ku_cu *cu)
+{
+	_cleanup_fclose_ FILE *opened = strcmp(cu->from, "-") ? fopen(cu->from, "re") : NULL;
+	FILE *f = strcmp(cu->from, "-") ? opened : stdin;
+	_cleanup_free_ char *line = NULL;
+	unsigned long long number = 0;
+	size_t room = 0;
+	ssize_t n;
+
+	if (!f)
+		return -errno;
+	errno = 0;
+	while ((n = getline(&line, &room, f)) > 0) {
+		if (line[n - 1] == '\n')
+			line[n - 1] = '\0';
+		ku_cu_listed(cu, line, ++number);
+		errno = 0;
+	}
+	return ferror(f) || !feof(f) ? -(errno ? errno : EIO) : 0;
 }
 
 /* how */
@@ -278,6 +335,7 @@ static int ku_cu_work(struct ku_cu *cu)
 
 static const struct argp_option ku_cu_options[] = {
 	{ "recursive", 'r', NULL, 0, "what is in directories too (in one mount)", 0 },
+	{ "from", 'f', "LIST|-", 0, "the files that LIST names, one a line, in that order: what 'kunion report --hydrate-list' prints", 0 },
 	{ "exclusive", 'x', NULL, 0, "nobody uses the union yet: no holder test, and many files share one flush", 0 },
 	{ "verbose", 'v', NULL, 0, "say more on stderr", 0 },
 	{ 0 },
@@ -291,6 +349,9 @@ static error_t ku_cu_parse(int key, char *arg, struct argp_state *state)
 	case 'r':
 		cu->recursive = true;
 		return 0;
+	case 'f':
+		cu->from = arg;
+		return 0;
 	case 'x':
 		cu->exclusive = true;
 		return 0;
@@ -301,8 +362,8 @@ static error_t ku_cu_parse(int key, char *arg, struct argp_state *state)
 		cu->paths[cu->npaths++] = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!cu->npaths)
-			argp_error(state, "no PATH: name files in an overlay's merged directory");
+		if (!cu->npaths && !cu->from)
+			argp_error(state, "no PATH: name files in an overlay's merged directory, or --from LIST");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -314,6 +375,7 @@ static void ku_cu_free(struct ku_cu *cu)
 		struct ku_cu_set *set = cu->sets;
 
 		cu->sets = set->next;
+		tdestroy(set->names, ku_cu_keep);
 		for (size_t i = 0; i < set->nfiles; i++)
 			free(set->files[i].path);
 		free(set->files);
@@ -328,14 +390,14 @@ int ku_cmd_copy_up(int argc, char **argv)
 	static const struct argp argp = {
 		.options = ku_cu_options,
 		.parser = ku_cu_parse,
-		.args_doc = "PATH...",
+		.args_doc = "[PATH...]",
 		.doc = "Copy lower files of overlay mounts up now. Files already in the upper layer are skipped.\v"
-		       "Where BPF allows, a file that nobody holds is copied by kunion and all others by the kernel; without BPF all by the "
-		       "kernel.\nExit status: 0 all are up, 1 some failed, 2 nothing was done.",
+		       "Where BPF allows, a file that nobody holds is copied by kunion and all others by the kernel; without BPF all by "
+		       "the kernel.\nExit status: 0 all are up, 1 some failed, 2 nothing was done.",
 	};
 	char name[] = "kunion copy-up", err[512] = "";
 	struct ku_cu cu = { 0 };
-	int status = KU_EXIT_USAGE;
+	int status = KU_EXIT_USAGE, r;
 
 	argp_err_exit_status = KU_EXIT_USAGE;
 	cu.paths = calloc((size_t)argc + 1, sizeof(*cu.paths));
@@ -355,6 +417,11 @@ int ku_cmd_copy_up(int argc, char **argv)
 			ku_err("copy-up: %s", err);
 			goto out;
 		}
+	r = cu.from ? ku_cu_list(&cu) : 0;
+	if (r) {
+		ku_err("copy-up: %s: %s", cu.from, strerror(-r));
+		goto out;
+	}
 	status = ku_cu_work(&cu);
 out:
 	ku_cu_free(&cu);

@@ -30,7 +30,7 @@ struct ku_feature {
 struct ku_doctor {
 	struct utsname uts;
 	enum ku_tier tier;
-	struct ku_feature features[16];
+	struct ku_feature features[16 + KU_OBS_PROGS];
 	unsigned int n;
 };
 
@@ -149,12 +149,52 @@ static bool ku_proof_wait(struct ku_session *s, char why[static 512])
 	return false;
 }
 
-static void ku_doctor_native(struct ku_doctor *d, const struct ku_session *s)
+static void ku_doctor_unseen(void *arg, const char *function, const char *unseen)
 {
-	bool ok = s->bpf.sees_native;
+	ku_feature(arg, "observe", false, "%s cannot be attached to: not seen: %s", function, unseen);
+}
 
-	ku_feature(d, "kernel's copy-ups", ok, "%s",
-		   ok ? "seen (fexit on overlayfs)" : "not seen: no event tells of them; the overlay module's BTF is needed");
+static void ku_doctor_observe(struct ku_doctor *d, const struct ku_session *s)
+{
+	unsigned int before = d->n;
+
+	if (!s->observer) {
+		ku_feature(d, "observe", false, "no event tells of the kernel's copy-ups: %s", s->unobserved);
+		return;
+	}
+	ku_obs_unseen(ku_observer_bpf(s->observer), ku_doctor_unseen, d);
+	if (d->n == before)
+		ku_feature(d, "observe", true, "the kernel's copy-ups and all who wait for them");
+}
+
+/* In force on a union of our own: a copy-up is refused, in a child, for kunion itself is exempt. */
+static void ku_doctor_policy(struct ku_doctor *d)
+{
+	struct ku_session_opts opts = { .mode = KU_MODE_OBSERVE, .policy = "/tmp/k/policy" };
+	char merged[] = "/tmp/m", *paths[] = { merged }, err[512] = "";
+	FILE *f = fopen(opts.policy, "we");
+	struct ku_session *s = NULL;
+	int status = -1;
+	pid_t pid;
+
+	if (!f || fprintf(f, "version = 1; default = \"allow\"; rules = ( { name = \"proof\"; path = \"/f\"; action = \"copy-up\"; "
+			     "verdict = \"deny\"; } );\n") < 0)
+		snprintf(err, sizeof(err), "%s: %s", opts.policy, strerror(errno));
+	if (f && fclose(f))
+		snprintf(err, sizeof(err), "%s: %s", opts.policy, strerror(errno));
+	if (!err[0])
+		s = ku_session_start(&opts, paths, 1, err);
+	if (!s) {
+		ku_feature(d, "policy", false, "%s", err);
+		return;
+	}
+	pid = fork();
+	if (!pid)
+		_exit(chmod("/tmp/m/f", 0600) && errno == EROFS ? 0 : 1);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	ku_session_end(s);
+	ku_feature(d, "policy", !status, "%s", status ? "a copy-up that a rule denies was not refused" : "a rule refused a real copy-up");
 }
 
 static void ku_doctor_manage(struct ku_doctor *d)
@@ -167,7 +207,7 @@ static void ku_doctor_manage(struct ku_doctor *d)
 	if (s) {
 		d->tier = s->bpf.tier;
 		ku_feature(d, "bpf", true, "programs load, attach and are called");
-		ku_doctor_native(d, s);
+		ku_doctor_observe(d, s);
 		ok = ku_proof_wait(s, why);
 		ku_feature(d, "wait in open", d->tier >= KU_TIER_WAIT_OPEN, "sleepable file_open, bpf_get_file_xattr");
 		ku_feature(d, "park any operation", d->tier >= KU_TIER_PARK, "%s",
@@ -183,7 +223,7 @@ static void ku_doctor_manage(struct ku_doctor *d)
 	if (s) {
 		d->tier = KU_TIER_OBSERVE;
 		ku_feature(d, "bpf", true, "programs load, attach and are called");
-		ku_doctor_native(d, s);
+		ku_doctor_observe(d, s);
 		ku_session_end(s);
 	} else {
 		ku_feature(d, "bpf", false, "%s", err);
@@ -217,6 +257,7 @@ static void ku_doctor_look(struct ku_doctor *d)
 	/* Not the system's: nothing of this proof shall be found there. */
 	setenv("KUNION_RUN_DIR", "/tmp/k", 1);
 	setenv("KUNION_STATE_DIR", "/tmp/k", 1);
+	ku_doctor_policy(d);
 	ku_doctor_manage(d);
 }
 

@@ -20,6 +20,7 @@ struct ku_cu_set {
 	struct ku_cu_file *files;
 	size_t nfiles, room;
 	uint64_t bytes;
+	void *names; /* tsearch(3) tree of the files' paths */
 	struct ku_cu_set *next;
 };
 

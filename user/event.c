@@ -6,7 +6,6 @@
 #include "event.h"
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -15,7 +14,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "cgroup.h"
 #include "util.h"
 
 #define KU_DROPPED_MAX 64
@@ -28,70 +26,13 @@ enum ku_sink {
 };
 
 struct ku_events {
-	pthread_mutex_t lock; /* all below, and the cgroup cache */
+	pthread_mutex_t lock; /* all below */
 	int fd;
 	enum ku_sink sink;
 	uint64_t dropped;
 	char *tail; /* what the sink did not take of the last line: it comes before any other */
 	size_t tail_at, tail_len;
 };
-
-/* The length of the valid UTF-8 character at s, 0 if there is none. Overlong forms and surrogates are not valid. */
-static size_t ku_utf8_len(const unsigned char *s)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	uint32_t code;
-	size_t len;
-
-	if (s[0] < 0x80)
-		return 1;
-	len = s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xc0 && s[0] < 0xe0 ? 2 : 0;
-	if (!len)
-		return 0;
-	code = s[0] & (0x7f >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80) /* also the string's end */
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	return code < least[len] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0 : len;
-}
-
-char *ku_escape_bytes(const char *bytes)
-{
-	const unsigned char *s = (const unsigned char *)bytes;
-	char *out = malloc(strlen(bytes) * 4 + 1), *o = out;
-
-	if (!out)
-		return NULL;
-	while (*s) {
-		size_t len = ku_utf8_len(s);
-
-		if (*s == '\\') {
-			*o++ = '\\';
-			*o++ = '\\';
-			s++;
-		} else if (len) {
-			memcpy(o, s, len);
-			o += len;
-			s += len;
-		} else {
-			o += sprintf(o, "\\x%02x", *s++);
-		}
-	}
-	*o = '\0';
-	return out;
-}
-
-const char *ku_errno_name(int err, char buf[static 16])
-{
-	const char *name = strerrorname_np(err);
-
-	if (name && err > 0)
-		return name;
-	snprintf(buf, 16, "E%d", err);
-	return buf;
-}
 
 /* Opens what fd is anew, for a description of our own; -1 where that cannot be (a socket, no /proc). */
 static int ku_reopen_nonblock(int fd)
@@ -217,7 +158,7 @@ static bool ku_events_flush_tail(struct ku_events *ev)
 }
 
 /* True when the line is out, or will be: the sink has its beginning and we keep the rest. */
-static bool ku_events_put(struct ku_events *ev, const char *line, size_t len)
+static bool ku_events_send(struct ku_events *ev, const char *line, size_t len)
 {
 	size_t n;
 
@@ -254,7 +195,7 @@ static void ku_events_say_dropped(struct ku_events *ev)
 	char line[KU_DROPPED_MAX];
 	size_t len = ku_dropped_line(ev, line);
 
-	if (len && ku_events_put(ev, line, len))
+	if (len && ku_events_send(ev, line, len))
 		ev->dropped = 0;
 }
 
@@ -270,136 +211,25 @@ void ku_events_close(struct ku_events *ev)
 	free(ev);
 }
 
-void ku_events_dropped(struct ku_events *ev, uint64_t count)
-{
-	if (!ev || !count)
-		return;
-	pthread_mutex_lock(&ev->lock);
-	ev->dropped += count;
-	ku_events_say_dropped(ev);
-	pthread_mutex_unlock(&ev->lock);
-}
-
-/* A line in the making. Out of memory anywhere makes the whole line fail. */
-struct ku_line {
-	struct json_object *obj;
-	bool failed;
-};
-
-static void ku_line_add(struct ku_line *l, const char *key, struct json_object *value)
-{
-	if (l->obj && value && json_object_object_add(l->obj, key, value) == 0)
-		return;
-	json_object_put(value);
-	l->failed = true;
-}
-
-static void ku_line_string(struct ku_line *l, const char *key, const char *bytes)
-{
-	_cleanup_free_ char *escaped = ku_escape_bytes(bytes ? bytes : "");
-
-	ku_line_add(l, key, escaped ? json_object_new_string(escaped) : NULL);
-}
-
-static void ku_line_number(struct ku_line *l, const char *key, uint64_t n)
-{
-	ku_line_add(l, key, json_object_new_uint64(n));
-}
-
-/* A moment of CLOCK_MONOTONIC as UTC, by the clocks' present distance. */
-static void ku_line_time(struct ku_line *l, uint64_t ts_ns)
-{
-	struct timespec real;
-	char text[64];
-	uint64_t ns;
-	struct tm tm;
-	time_t sec;
-	size_t n;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	ns = (uint64_t)real.tv_sec * 1000000000ull + (uint64_t)real.tv_nsec - ku_now_ns() + ts_ns;
-	sec = (time_t)(ns / 1000000000ull);
-	if (!gmtime_r(&sec, &tm))
-		memset(&tm, 0, sizeof(tm));
-	n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(text + n, sizeof(text) - n, ".%06uZ", (unsigned int)(ns % 1000000000ull / 1000));
-	ku_line_string(l, "ts", text);
-}
-
-static void ku_line_who(struct ku_line *l, const struct ku_who *w)
-{
-	ku_line_number(l, "pid", w->pid);
-	ku_line_number(l, "tid", w->tid);
-	ku_line_string(l, "comm", w->comm);
-	ku_line_number(l, "uid", w->uid);
-	ku_line_string(l, "cgroup", ku_cgroup_path(w->cgroup_id));
-}
-
-static void ku_line_write(struct ku_events *ev, struct ku_line *l)
+void ku_events_put(struct ku_events *ev, const struct ku_event *e)
 {
 	char dropped[KU_DROPPED_MAX];
-	_cleanup_free_ char *lines = NULL;
-	const char *text = NULL;
+	_cleanup_free_ char *lines = NULL, *text = NULL;
 	int len = -1;
 
-	if (!l->failed)
-		text = json_object_to_json_string_ext(l->obj, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	if (!ev)
+		return;
+	text = ku_event_json(e);
+	pthread_mutex_lock(&ev->lock);
 	/* In one write with the line: alone, the short "dropped" would fit in where nothing else does, again and again. */
 	ku_dropped_line(ev, dropped);
 	if (text)
 		len = asprintf(&lines, "%s%s\n", dropped, text);
 	if (len < 0)
 		lines = NULL;
-	if (lines && ku_events_put(ev, lines, (size_t)len))
+	if (lines && ku_events_send(ev, lines, (size_t)len))
 		ev->dropped = 0;
 	else
 		ev->dropped++;
-	json_object_put(l->obj);
-}
-
-void ku_events_copyup(struct ku_events *ev, const struct ku_ev_copyup *e)
-{
-	struct ku_line l;
-
-	if (!ev)
-		return;
-	pthread_mutex_lock(&ev->lock);
-	l = (struct ku_line){ .obj = json_object_new_object() };
-	ku_line_string(&l, "event", "copyup");
-	ku_line_time(&l, e->ts_ns);
-	ku_line_string(&l, "union", e->union_path);
-	ku_line_string(&l, "path", e->path);
-	ku_line_string(&l, "op", e->op);
-	ku_line_who(&l, &e->who);
-	ku_line_string(&l, "engine", e->engine);
-	ku_line_number(&l, "bytes", e->bytes);
-	ku_line_number(&l, "waiters", e->waiters);
-	ku_line_number(&l, "queued_us", e->queued_us);
-	ku_line_number(&l, "copy_us", e->copy_us);
-	ku_line_number(&l, "commit_us", e->commit_us);
-	ku_line_string(&l, "result", e->result);
-	ku_line_write(ev, &l);
-	pthread_mutex_unlock(&ev->lock);
-}
-
-void ku_events_wait(struct ku_events *ev, const struct ku_ev_wait *e)
-{
-	struct ku_line l;
-
-	if (!ev)
-		return;
-	pthread_mutex_lock(&ev->lock);
-	l = (struct ku_line){ .obj = json_object_new_object() };
-	ku_line_string(&l, "event", "wait");
-	ku_line_time(&l, e->ts_ns);
-	ku_line_string(&l, "union", e->union_path);
-	ku_line_string(&l, "path", e->path);
-	ku_line_string(&l, "op", e->op);
-	ku_line_who(&l, &e->who);
-	ku_line_string(&l, "on", e->on);
-	ku_line_number(&l, "holder_pid", e->holder_pid);
-	ku_line_number(&l, "wait_us", e->wait_us);
-	ku_line_string(&l, "result", e->result);
-	ku_line_write(ev, &l);
 	pthread_mutex_unlock(&ev->lock);
 }

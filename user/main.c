@@ -13,9 +13,14 @@ static const struct {
 	const char *what;
 } ku_cmds[] = {
 	{ "run", ku_cmd_run, "attach to unions while a command runs" },
+	{ "trace", ku_cmd_trace, "show copy-ups and waits as they happen" },
+	{ "top", ku_cmd_top, "show what is copied up now, and who waits" },
+	{ "metrics", ku_cmd_metrics, "count copy-ups and waits, as OpenMetrics text" },
 	{ "copy-up", ku_cmd_copy_up, "copy lower files up now" },
+	{ "report", ku_cmd_report, "tell afterwards what copy-ups cost, and what to do about it" },
 	{ "doctor", ku_cmd_doctor, "say what this kernel allows, and prove it" },
 	{ "fsck", ku_cmd_fsck, "find, and with --repair remove, what a crash left" },
+	{ "policy", ku_cmd_policy, "check, explain, test or learn what may be written" },
 };
 
 static void ku_usage(FILE *f)

@@ -46,3 +46,18 @@ int ku_parse_seconds(const char *text, uint64_t *ret_ns)
 	*ret_ns = (uint64_t)(s * 1e9);
 	return 0;
 }
+
+int ku_parse_mode(const char *text, enum ku_mode *ret)
+{
+	static const struct {
+		const char *name;
+		enum ku_mode mode;
+	} modes[] = { { "observe", KU_MODE_OBSERVE }, { "guard", KU_MODE_GUARD }, { "manage", KU_MODE_MANAGE } };
+
+	for (size_t i = 0; i < KU_ARRAY_SIZE(modes); i++)
+		if (!strcmp(text, modes[i].name)) {
+			*ret = modes[i].mode;
+			return 0;
+		}
+	return -EINVAL;
+}

@@ -3,12 +3,18 @@
 #ifndef KU_OPTS_H
 #define KU_OPTS_H
 
+#include <linux/types.h>
 #include <stdint.h>
+
+#include "kunion_abi.h"
 
 /* "4096", "64K", "1M", "2G" (powers of 1024). Returns 0 or -EINVAL. */
 int ku_parse_size(const char *text, uint64_t *ret);
 
 /* Seconds, with a fraction: "30", "0.5"; above 0 and at most a day. Returns 0 or -EINVAL. */
 int ku_parse_seconds(const char *text, uint64_t *ret_ns);
+
+/* "observe", "guard", "manage". Returns 0 or -EINVAL. */
+int ku_parse_mode(const char *text, enum ku_mode *ret);
 
 #endif

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "session.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "btf.h"
 #include "intents.h"
 #include "log.h"
 #include "stop.h"
@@ -98,6 +100,7 @@ int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void 
 	req->ts_ns = ku_now_ns();
 	req->union_id = id;
 	req->op = KU_OP_OPEN;
+	req->nr = -1;
 	req->who.pid = req->who.tid = (uint32_t)getpid();
 	req->who.cap_resource = 1;
 	snprintf(req->who.comm, sizeof(req->who.comm), "kunion");
@@ -113,6 +116,7 @@ int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void 
 	p->at = &s->unions[id];
 	p->path = copy;
 	p->cookie = cookie;
+	p->id = req->ts_ns << 8 | 0xff;
 	ku_queue(s, p);
 	return 0;
 }
@@ -128,6 +132,7 @@ static void ku_on_request(struct ku_session *s, const struct ku_record_slot *r)
 	p->slot = r->slot;
 	p->gen = r->gen;
 	p->at = &s->unions[r->union_id];
+	p->id = r->ts_ns << 8 | 0xff; /* unlike the observer's, which have a CPU there */
 	ku_queue(s, p);
 }
 
@@ -143,6 +148,8 @@ static void ku_on_join(struct ku_session *s, const struct ku_record_slot *r)
 		return;
 	w->who = r->who;
 	w->op = r->op;
+	w->nr = r->nr;
+	w->compat = r->compat;
 	w->on_commit = r->state == KU_S_COMMITTING || r->state == KU_S_RENAMING;
 	w->start_ns = r->ts_ns;
 	w->next = p->waiters;
@@ -170,7 +177,7 @@ static void ku_on_leave(struct ku_session *s, const struct ku_record_slot *r)
 	w->result = r->err == ETIME ? "timeout" : "failed";
 }
 
-static void ku_on_gone(struct ku_session *s, uint32_t id)
+void ku_session_gone(struct ku_session *s, uint32_t id)
 {
 	struct ku_attached *at = ku_session_union(s, id);
 
@@ -206,11 +213,8 @@ static int ku_on_record(void *arg, void *data, size_t size)
 		if (p)
 			ku_gate_release(s->gate, ku_pending_ref(p));
 		break;
-	case KU_R_NATIVE:
-		ku_report_native(s, data);
-		break;
 	case KU_R_GONE:
-		ku_on_gone(s, r->union_id);
+		ku_session_gone(s, r->union_id);
 		break;
 	}
 	return 0;
@@ -320,20 +324,23 @@ static bool ku_drain(struct ku_session *s, bool all)
 
 static void ku_tell_dropped(struct ku_session *s)
 {
-	uint64_t n = __atomic_load_n(&s->bpf.shared->dropped_records, __ATOMIC_RELAXED);
+	uint64_t n = s->bpf.shared ? __atomic_load_n(&s->bpf.shared->dropped_records, __ATOMIC_RELAXED) : 0;
+	struct ku_event e = { .type = KU_EV_DROPPED, .union_path = "", .path = "" };
 
-	if (n > s->dropped_told) {
-		ku_events_dropped(s->events, n - s->dropped_told);
-		s->dropped_told = n;
-	}
+	if (n <= s->dropped_told)
+		return;
+	e.ts_ns = ku_utc_ns(ku_now_ns());
+	e.dropped.count = e.dropped.waits = n - s->dropped_told; /* JOIN, LEAVE, LOST: a waiter's story */
+	s->dropped_told = n;
+	ku_session_emit(s, &e);
 }
 
 int ku_session_turn(struct ku_session *s)
 {
-	struct epoll_event ev[4];
+	struct epoll_event ev[8];
 	int n, err, next = -1;
 
-	n = epoll_wait(s->epoll_fd, ev, 4, 0);
+	n = epoll_wait(s->epoll_fd, ev, 8, 0);
 	for (int i = 0; i < n; i++) {
 		if (!s->gate || ev[i].data.fd != ku_gate_fd(s->gate))
 			continue;
@@ -341,10 +348,21 @@ int ku_session_turn(struct ku_session *s)
 		if (err)
 			return err;
 	}
-	/* Before what is done: a copy's waiters are all known when it is reported. */
-	ring_buffer__consume(s->bpf.ring);
 	ku_take_done(s);
-	if (ku_drain(s, false))
+	/* Before what is done is told: what the rings have belongs to it. */
+	if (s->bpf.ring)
+		ring_buffer__consume(s->bpf.ring);
+	if (s->observer) {
+		n = ku_observer_turn(s->observer, s->stopping);
+		if (n >= 0 && (next < 0 || n < next))
+			next = n;
+	}
+	if (s->judge) {
+		n = ku_judge_turn(s->judge, s->stopping);
+		if (n >= 0 && (next < 0 || n < next))
+			next = n;
+	}
+	if (ku_drain(s, false) && (next < 0 || next > 5))
 		next = 5;
 	if (s->gate) {
 		int slice = ku_gate_slices(s->gate);
@@ -369,7 +387,7 @@ int ku_session_fd(const struct ku_session *s)
 
 /* start and end */
 
-static int ku_watch(struct ku_session *s, int fd)
+int ku_session_watch(struct ku_session *s, int fd)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
 
@@ -389,22 +407,25 @@ static int ku_start_workers(struct ku_session *s)
 
 static bool ku_session_bpf(struct ku_session *s, char err[static 512])
 {
-	bool manage = s->opts.mode == KU_MODE_MANAGE;
+	static const char *const modes[] = { [KU_MODE_GUARD] = "guard", [KU_MODE_MANAGE] = "manage" };
+	bool guard = s->opts.mode == KU_MODE_GUARD;
 	int n;
 
-	n = ku_bpf_load(&s->bpf, manage ? KU_TIER_PARK : KU_TIER_OBSERVE, s->opts.max_wait_ns, ku_on_record, s);
-	if (n) {
+	n = ku_bpf_load(&s->bpf, KU_TIER_PARK, s->opts.max_wait_ns, ku_on_record, s);
+	if (n && n != -EOPNOTSUPP) {
 		snprintf(err, 512, "cannot load BPF: %s: %s; see 'kunion doctor'", s->bpf.why[0] ? s->bpf.why : "setting it up",
 			 strerror(-n));
 		return false;
 	}
-	if (manage && s->bpf.tier < KU_TIER_WAIT_OPEN) {
-		snprintf(err, 512, "mode manage does not work on this kernel: %s; use -m observe, see 'kunion doctor'", s->bpf.why);
+	if (n || s->bpf.tier < (guard ? KU_TIER_PARK : KU_TIER_WAIT_OPEN)) {
+		snprintf(err, 512, "mode %s does not work on this kernel: %s; use -m observe, see 'kunion doctor'", modes[s->opts.mode],
+			 s->bpf.why);
 		return false;
 	}
 	/* The gate's requests name threads as seen from here, BPF as from the initial namespace: nobody would ever sleep, only spin. */
-	if (manage && s->bpf.shared->self_tgid != (uint32_t)getpid()) {
-		snprintf(err, 512, "mode manage works in the initial pid namespace only: run it there (containers: the host's), or use -m observe");
+	if (s->bpf.shared->self_tgid != (uint32_t)getpid()) {
+		snprintf(err, 512, "mode %s works in the initial pid namespace only: run it there (containers: the host's), or use -m observe",
+			 modes[s->opts.mode]);
 		return false;
 	}
 	return true;
@@ -428,7 +449,7 @@ static bool ku_session_gate(struct ku_session *s, char err[static 512])
 struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *const *paths, unsigned int npaths, char err[static 512])
 {
 	struct ku_session *s = calloc(1, sizeof(*s));
-	bool manage = opts->mode == KU_MODE_MANAGE;
+	bool gated = opts->mode != KU_MODE_OBSERVE;
 	int n;
 
 	if (!s) {
@@ -441,40 +462,46 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->work, NULL);
 
-	if (!ku_attach_look(s, paths, npaths, err))
+	if (opts->all)
+		s->nalive = 1; /* there may always come another */
+	else if (!ku_attach_look(s, paths, npaths, err))
 		goto fail;
 	n = opts->events ? ku_events_open(opts->events, &s->events) : 0;
 	if (n) {
 		snprintf(err, 512, "%s: cannot write events there: %s", opts->events, strerror(-n));
 		goto fail;
 	}
-	if (!ku_session_bpf(s, err))
-		goto fail;
-	if (manage && (!ku_attach_recover(s, err) || !ku_session_gate(s, err)))
+	if (gated && (!ku_session_bpf(s, err) || (opts->mode == KU_MODE_MANAGE && !ku_attach_recover(s, err)) || !ku_session_gate(s, err)))
 		goto fail;
 	s->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	n = s->done_fd < 0 || s->epoll_fd < 0 ? -errno : ku_watch(s, s->done_fd);
-	if (!n)
-		n = ku_watch(s, ring_buffer__epoll_fd(s->bpf.ring));
+	n = s->done_fd < 0 || s->epoll_fd < 0 ? -errno : ku_session_watch(s, s->done_fd);
+	if (!n && gated)
+		n = ku_session_watch(s, ring_buffer__epoll_fd(s->bpf.ring));
 	if (!n && s->gate)
-		n = ku_watch(s, ku_gate_fd(s->gate));
-	if (!n && manage)
+		n = ku_session_watch(s, ku_gate_fd(s->gate));
+	if (!n && gated)
 		n = ku_start_workers(s);
 	if (n) {
 		snprintf(err, 512, "cannot start: %s", strerror(-n));
 		goto fail;
 	}
-	n = ku_bpf_attach(&s->bpf);
+	if (!gated)
+		s->bpf.tier = KU_TIER_OBSERVE;
+	if (!ku_session_policy(s, err) || !ku_session_observe(s, err))
+		goto fail;
+	ku_btf_drop();
+	n = gated ? ku_bpf_attach(&s->bpf) : 0;
 	if (n) {
 		snprintf(err, 512, "%s", s->bpf.why);
 		goto fail;
 	}
-	if (!ku_attach_all(s, err))
+	if (!ku_session_policy_on(s, err) || !ku_attach_all(s, err))
 		goto fail;
 	s->attached = true;
 	return s;
 fail:
+	ku_btf_drop();
 	ku_session_end(s);
 	return NULL;
 }
@@ -507,6 +534,22 @@ static void ku_let_go(struct ku_session *s)
 		ku_gate_release_all(s->gate);
 }
 
+/* Who comes to the gate behind ku_let_go() is answered meanwhile, however long a worker takes. */
+static void ku_join_workers(struct ku_session *s)
+{
+	struct pollfd gate = { .fd = s->gate ? ku_gate_fd(s->gate) : -1, .events = POLLIN };
+
+	for (unsigned int i = 0; i < s->nworkers; i++) {
+		while (gate.fd >= 0 && pthread_tryjoin_np(s->workers[i], NULL) == EBUSY) {
+			if (poll(&gate, 1, 10) > 0 && ku_gate_process(s->gate))
+				gate.fd = -1; /* the connection is gone, and with it who waited */
+			ku_gate_release_all(s->gate);
+		}
+		if (gate.fd < 0)
+			pthread_join(s->workers[i], NULL);
+	}
+}
+
 void ku_session_end(struct ku_session *s)
 {
 	if (!s)
@@ -517,12 +560,15 @@ void ku_session_end(struct ku_session *s)
 	s->stopping = true;
 	pthread_cond_broadcast(&s->work);
 	pthread_mutex_unlock(&s->lock);
-	for (unsigned int i = 0; i < s->nworkers; i++)
-		pthread_join(s->workers[i], NULL);
+	ku_join_workers(s);
+	if (s->judge)
+		ku_judge_detach(s->judge);
+	if (s->observer)
+		ku_observer_detach(s->observer);
 	for (unsigned int i = 0; s->bpf.slots && i < s->nunions; i++)
 		if (!s->unions[i].gone)
 			ku_bpf_union_remove(&s->bpf, ku_kernel_dev(s->unions[i].u.dev));
-	if (s->bpf.ring && s->done_fd >= 0) {
+	if ((s->bpf.ring || s->observer) && s->done_fd >= 0) {
 		/* Rest of the story for the event lines; those parked need a moment to get away. */
 		for (int i = 0; i < 200; i++) {
 			if (ku_session_turn(s) < 0 && !s->draining)
@@ -531,18 +577,23 @@ void ku_session_end(struct ku_session *s)
 		}
 		ku_drain(s, true);
 	}
+	if (s->attached && s->observer)
+		ku_observer_finish(s->observer);
 	if (s->attached && s->opts.summary)
 		ku_report_summary(s);
 	/* Links before the gate: nobody may come to sleep at a gate that is gone. */
 	ku_bpf_detach(&s->bpf);
+	ku_judge_close(s->judge);
 	ku_gate_close(s->gate);
 	ku_bpf_close(&s->bpf);
+	ku_observer_close(s->observer);
 	for (unsigned int i = 0; i < s->nunions; i++) {
 		if (s->unions[i].intents)
 			ku_intents_close(s->unions[i].intents);
 		ku_union_close(&s->unions[i].u);
 	}
 	free(s->unions);
+	ku_report_free(s);
 	ku_events_close(s->events);
 	if (s->done_fd >= 0)
 		close(s->done_fd);

@@ -17,6 +17,8 @@
 #include "copy.h"
 #include "event.h"
 #include "gate.h"
+#include "judge.h"
+#include "observer.h"
 #include "union.h"
 
 #define KU_WORKERS 4
@@ -26,7 +28,12 @@ struct ku_session_opts {
 	uint64_t min_size;   /* bytes */
 	uint64_t max_wait_ns;
 	const char *events;  /* file, "-", NULL for none */
+	const char *policy;  /* file, NULL for none */
 	bool summary;	     /* a line on stderr at the end */
+	bool all;	     /* every overlay mount, those to come too; then no paths */
+	bool writes;	     /* tell what is made, changed or removed in the upper layer */
+	void (*on_event)(void *arg, const struct ku_event *e); /* in the loop's thread; may be NULL */
+	void *event_arg;
 	/*
 	 * A copy of ku_session_submit() is over: result 0 (also when it was upper already), or -errno. by_kernel: the holder test or
 	 * something else left it to the kernel.
@@ -38,7 +45,7 @@ struct ku_session_opts {
 /* An attached union. */
 struct ku_attached {
 	struct ku_union u;
-	struct ku_intents *intents; /* NULL in observe mode */
+	struct ku_intents *intents; /* NULL but in mode manage */
 	uint32_t id;
 	bool gone; /* its superblock went away */
 };
@@ -48,7 +55,8 @@ struct ku_waiter {
 	struct ku_waiter *next;
 	struct ku_task who;
 	uint32_t op;
-	bool on_commit;
+	int32_t nr; /* system call */
+	bool compat, on_commit;
 	uint64_t start_ns, end_ns; /* end 0: still waits */
 	const char *result;	   /* NULL: as the copy ends */
 };
@@ -65,26 +73,54 @@ struct ku_pending {
 	char *path; /* "/in/the/union" */
 	bool own;   /* asked for by ku_session_submit() */
 	void *cookie;
+	uint32_t copier_tid;
+	uint64_t id; /* of its event */
 	uint64_t start_ns, copied_ns, end_ns;
 	struct ku_copy_stats stats;
+	uint64_t progress; /* bytes so far */
+	bool guarded; /* copied by the kernel at our request */
+	bool found;   /* or there already when the worker came */
 	const char *native_why; /* why the kernel was left to do it */
 	int result;		/* 0, or -errno; -ECANCELED: lost; -EREMOTE: left to the kernel */
+	/* the loop's, from the record of the kernel's copy */
+	const char *guard_data;
+	uint64_t guard_bytes, guard_lock_us, guard_copy_us, guard_fsync_us;
+	struct ku_task other; /* whose copy-up it was that the worker only waited for; pid 0: nobody's */
+	uint32_t other_op;
+	uint64_t other_id;
 	int own_result;		/* the same after the kernel has had its turn */
 	bool own_by_kernel;
 };
 
+/* Numbers of our own copies, and of those who waited for them, as ku_counts of observe.bpf.c has them for the kernel's. */
+struct ku_own_counts {
+	struct ku_own_counts *next;
+	uint32_t union_id;
+	uint64_t cgroup_id;
+	const char *engine, *result;
+	struct ku_count c;
+};
+
+/* Beyond so many, under cgroup 0. */
+#define KU_OWN_COUNTS 256
+
 struct ku_totals {
-	uint64_t copies, bytes, lost, native, failed, kernel, waits, timeouts, asked;
+	uint64_t copies, bytes, guarded, lost, native, failed, kernel, waits, timeouts, asked, denied, audited;
 };
 
 struct ku_session {
 	struct ku_session_opts opts;
-	struct ku_bpf bpf;
+	struct ku_bpf bpf; /* all zero in observe mode */
 	struct ku_gate *gate;
+	struct ku_observer *observer; /* NULL where this kernel cannot be observed */
+	char unobserved[256];	      /* then why */
+	struct ku_judge *judge;	      /* NULL without a policy */
 	struct ku_attached *unions;
 	unsigned int nunions, nalive;
 	struct ku_events *events;
 	struct ku_totals totals;
+	struct ku_own_counts *own_counts;
+	unsigned int nown_counts;
 	struct ku_pending pending[KU_SLOTS];
 	struct ku_pending *draining; /* finished, parked tasks still leaving */
 	uint64_t dropped_told, child_seen_ns;
@@ -135,9 +171,24 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p);
 /* The path of a request's record below the union's root, "/a/b"; NULL if it has none or without memory. worker.c */
 char *ku_request_path(const struct ku_request *req);
 
-/* Event lines of a finished copy and of those who waited for it. report.c */
+/* Event lines of a finished copy and of those who waited for it. session_report.c */
 void ku_report_copy(struct ku_session *s, struct ku_pending *p);
-void ku_report_native(struct ku_session *s, const struct ku_record_native *r);
+/* Starts the observer. False with a line in err where the session is worth nothing without it. session_observe.c */
+bool ku_session_observe(struct ku_session *s, char err[static 512]);
+/* Loads the policy, if there is one; then puts it in force, behind the gate. False with a line in err. session_policy.c */
+bool ku_session_policy(struct ku_session *s, char err[static 512]);
+bool ku_session_policy_on(struct ku_session *s, char err[static 512]);
+/* Reads the policy's file again; a bad one is one warning, and the old one stays. session_policy.c */
+void ku_session_policy_reload(struct ku_session *s);
+/* For session_observe.c and session_policy.c: fd is polled, too; the union of this id is gone. */
+int ku_session_watch(struct ku_session *s, int fd);
+void ku_session_gone(struct ku_session *s, uint32_t id);
+
+/* Counts a directory that p's worker had the kernel copy up on its way. session_report.c */
+void ku_report_beside(struct ku_session *s, const struct ku_pending *p, const struct ku_obs_copyup *c);
+/* To the event file and to opts.on_event. session_report.c */
+void ku_session_emit(struct ku_session *s, const struct ku_event *e);
+void ku_report_free(struct ku_session *s);
 /* The summary of `kunion run`, on stderr. */
 void ku_report_summary(const struct ku_session *s);
 

@@ -56,3 +56,13 @@ void ku_stop(const char *name)
 	while (faccessat(ku_stop_dir, stop, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		nanosleep(&ms, NULL);
 }
+
+bool ku_stop_without(const char *name)
+{
+	char without[KU_STOP_NAME_MAX];
+
+	if (ku_stop_dir < 0)
+		return false;
+	snprintf(without, sizeof(without), "%s.without", name);
+	return faccessat(ku_stop_dir, without, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}

@@ -6,6 +6,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SYS_setxattrat
+#define SYS_setxattrat 463
+#endif
+
+/* struct xattr_args of <linux/xattr.h> */
+struct ku_xattr_args {
+	uint64_t value;
+	uint32_t size, flags;
+};
+
 static int ku_sys_ret(long r)
 {
 	return r < 0 ? -errno : (int)r;
@@ -33,7 +43,9 @@ int ku_fsmount(int fd, unsigned int flags, unsigned int attr_flags)
 	return ku_sys_ret(syscall(SYS_fsmount, fd, flags, attr_flags));
 }
 
-int ku_pidfd_open(pid_t pid, unsigned int flags)
+int ku_setxattrat(int dirfd, const char *path, unsigned int flags, const char *name, const void *value, uint32_t size, uint32_t xattr_flags)
 {
-	return ku_sys_ret(syscall(SYS_pidfd_open, pid, flags));
+	struct ku_xattr_args args = { .value = (uintptr_t)value, .size = size, .flags = xattr_flags };
+
+	return ku_sys_ret(syscall(SYS_setxattrat, dirfd, path, flags, name, &args, sizeof(args)));
 }

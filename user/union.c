@@ -118,6 +118,41 @@ char *ku_mount_option(const char *options, const char *name)
 	return NULL;
 }
 
+/* Lower directories that were given one by one, as one "lowerdir" would have them. Allocated, "" for none; NULL without memory. */
+static char *ku_mount_lowerdirs(const char *options)
+{
+	static const char name[] = "lowerdir+=";
+	char *text = NULL;
+	size_t size, n;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	for (const char *o = options, *between = ""; *o; o += n + (o[n] == ',')) {
+		_cleanup_free_ char *value = NULL;
+
+		n = strcspn(o, ",");
+		if (n < strlen(name) || strncmp(o, name, strlen(name)))
+			continue;
+		value = strndup(o + strlen(name), n - strlen(name));
+		if (!value) {
+			fclose(f);
+			free(text);
+			return NULL;
+		}
+		ku_mount_unescape(value);
+		fputs(between, f);
+		for (const char *c = value; *c; c++)
+			fprintf(f, "%s%c", *c == ':' || *c == '\\' ? "\\" : "", *c);
+		between = ":";
+	}
+	if (fclose(f)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 static bool ku_has_option(const char *options, const char *name)
 {
 	_cleanup_free_ char *value = ku_mount_option(options, name);
@@ -152,11 +187,7 @@ static int ku_mountinfo_find(uint64_t id, struct ku_mountinfo *ret, char **ret_l
 	return ferror(f) ? -EIO : -ENOENT;
 }
 
-/*
- * An on/off option as it is in force. Overlayfs shows one only when it differs from the module's parameter (ovl_show_options), as
- * that is now: not shown means that the mount has the parameter's value.
- */
-static bool ku_option_on(const char *options, const char *name)
+bool ku_mount_option_on(const char *options, const char *name)
 {
 	_cleanup_free_ char *value = ku_mount_option(options, name);
 	_cleanup_fclose_ FILE *f = NULL;
@@ -178,7 +209,7 @@ static int ku_union_options(struct ku_union *u, const char *options)
 		return errno ? -errno : -EROFS;
 	u->lowerdir = ku_mount_option(options, "lowerdir");
 	if (!u->lowerdir && !errno)
-		u->lowerdir = strdup("");
+		u->lowerdir = ku_mount_lowerdirs(options);
 	if (!u->lowerdir)
 		return -ENOMEM;
 	/* With the prefix: mounts of different parts record paths below different roots. */
@@ -187,11 +218,11 @@ static int ku_union_options(struct ku_union *u, const char *options)
 		return -ENOMEM;
 	}
 
-	u->metacopy = ku_option_on(options, "metacopy");
-	u->index = ku_option_on(options, "index");
-	u->nfs_export = ku_option_on(options, "nfs_export");
+	u->metacopy = ku_mount_option_on(options, "metacopy");
+	u->index = ku_mount_option_on(options, "index");
+	u->nfs_export = ku_mount_option_on(options, "nfs_export");
 	/* metacopy brings it along; 6.1 does not show that. */
-	u->redirect_dir = u->metacopy || ku_option_on(options, "redirect_dir");
+	u->redirect_dir = u->metacopy || ku_mount_option_on(options, "redirect_dir");
 	u->userxattr = ku_has_option(options, "userxattr");
 	u->volatile_ = ku_mount_volatile(options);
 	return 0;

@@ -13,7 +13,7 @@ struct ku_union {
 	char *path;	/* merged directory: absolute, no symbolic links */
 	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
 	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with its backslashes */
-	char *lowerdir; /* "" where the kernel shows none; layers parted by ':' */
+	char *lowerdir; /* "" where the kernel shows none; layers parted by ':', with their backslashes */
 	char *key;	/* for ku_intents_open() */
 	dev_t dev;	/* of the overlay's superblock: st_dev of its directories */
 	uint64_t mnt_id;
@@ -65,6 +65,12 @@ void ku_mount_unescape(char *s);
  * it is not there (errno 0) or memory is short (errno ENOMEM).
  */
 char *ku_mount_option(const char *options, const char *name);
+
+/*
+ * An on/off option of an overlay as it is in force. Overlayfs shows one only when it differs from the module's parameter (ovl_show_options), as
+ * that is now: not shown means that the mount has the parameter's value.
+ */
+bool ku_mount_option_on(const char *options, const char *name);
 
 /* Do an overlay's options say that it never flushes? Written "volatile", newer kernels show "fsync=volatile". */
 bool ku_mount_volatile(const char *options);

@@ -4,11 +4,13 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "commit.h"
 #include "copyup.h"
 #include "log.h"
 #include "meta.h"
+#include "names.h"
 #include "session.h"
 #include "stop.h"
 #include "sys.h"
@@ -24,8 +26,11 @@
 #define KU_SETTLE_TRIES 1000
 #define KU_SETTLE_PAUSE_US 100
 
+/* An attribute that no file has. */
+#define KU_NO_XATTR "trusted.kunion.none"
+
 #define KU_FLUSH_BYTES (16u << 20)
-#define KU_ABANDON_NS 500000000ull
+#define KU_ABANDON_NS 2000000000ull
 
 struct ku_work {
 	struct ku_session *s;
@@ -42,26 +47,7 @@ struct ku_work {
 
 char *ku_request_path(const struct ku_request *req)
 {
-	const char *at = req->path, *end = req->path + req->path_len;
-	char *path, *to;
-
-	if (!req->path_len || req->path_len > sizeof(req->path) || end[-1])
-		return NULL;
-	path = malloc(req->path_len + 1);
-	if (!path)
-		return NULL;
-	/* From the leaf up: filled from the end. */
-	to = path + req->path_len;
-	*to = '\0';
-	while (at < end) {
-		size_t n = strlen(at);
-
-		to -= n;
-		memcpy(to, at, n);
-		*--to = '/';
-		at += n + 1;
-	}
-	return path;
+	return req->path_len > sizeof(req->path) ? NULL : ku_names_path(req->path, req->path_len);
 }
 
 /*
@@ -100,6 +86,7 @@ static void ku_work_flush(void *arg, uint64_t bytes)
 {
 	struct ku_work *w = arg;
 
+	__atomic_store_n(&w->p->progress, bytes, __ATOMIC_RELAXED);
 	if (bytes - w->flushed < KU_FLUSH_BYTES || w->p->at->u.volatile_)
 		return;
 	w->flushed = bytes;
@@ -156,15 +143,18 @@ static int ku_work_claim(struct ku_work *w)
 	return ku_bpf_inode_claim(&w->s->bpf, fd, KU_REF(w->p->slot, w->p->gen)) ? ku_native(w, "it has a pending copy already") : 0;
 }
 
-static int ku_work_open(struct ku_work *w)
+/* Opens the file's directory, below the union's root. */
+static int ku_work_dir(struct ku_work *w)
 {
 	struct ku_attached *at = w->p->at;
 	_cleanup_close_ int root = -1;
 	const char *path = w->p->path, *slash;
 	size_t prefix = strlen(at->u.prefix);
-	struct stat st;
-	uint64_t ref;
-	int err;
+
+	if (w->dirfd >= 0)
+		return 0;
+	if (!path)
+		return ku_native(w, "its path is too long or too deep");
 
 	/* The mount may show a part of the overlay only; BPF's paths begin at the overlay's root. */
 	if (!w->p->own && strcmp(at->u.prefix, "/")) {
@@ -180,9 +170,20 @@ static int ku_work_open(struct ku_work *w)
 	root = ku_union_root(&at->u);
 	if (root < 0)
 		return root;
-	w->dirfd = ku_openat2(root, w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
-	if (w->dirfd < 0)
-		return w->dirfd;
+	/* O_PATH, which no watch sees. */
+	w->dirfd = ku_openat2(root, w->dir, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
+	return w->dirfd < 0 ? w->dirfd : 0;
+}
+
+static int ku_work_open(struct ku_work *w)
+{
+	struct stat st;
+	uint64_t ref;
+	int err;
+
+	err = ku_work_dir(w);
+	if (err)
+		return err;
 	if (w->p->own) {
 		err = ku_work_claim(w);
 		if (err)
@@ -226,6 +227,13 @@ static bool ku_work_retry(void *arg, int err)
 	return true;
 }
 
+/* While it grows, the copy's blocks count as the requester's (DESIGN 5); in the end it is the file's owner's. */
+static void ku_work_charge(const struct ku_request *req, int temp)
+{
+	if (fchown(temp, req->who.fsuid, req->who.fsgid))
+		ku_debug("charging uid %u: %s", req->who.fsuid, strerror(errno)); /* an id that this mount cannot hold */
+}
+
 static int ku_work_run(struct ku_work *w)
 {
 	struct ku_pending *p = w->p;
@@ -238,9 +246,6 @@ static int ku_work_run(struct ku_work *w)
 	/* What ext4 keeps for root: by CAP_SYS_RESOURCE or the uid it is kept for, 0 unless changed. */
 	copy.may_use_reserve = req->who.cap_resource || req->who.fsuid == 0;
 
-	p->start_ns = ku_now_ns();
-	if (!p->path)
-		return ku_native(w, "its path is too long or too deep");
 	if (p->at->gone)
 		return ku_native(w, "the union is gone");
 	if (p->at->u.metacopy)
@@ -257,6 +262,8 @@ static int ku_work_run(struct ku_work *w)
 	ku_stop("copying");
 	err = ku_temp_open(w->dirfd, w->dir, p->at->intents, &temp);
 	w->temp = temp.fd;
+	if (!err)
+		ku_work_charge(req, temp.fd);
 	if (!err)
 		err = ku_copy_data(w->src, temp.fd, &copy, &p->stats);
 	if (!err)
@@ -278,6 +285,83 @@ static int ku_work_run(struct ku_work *w)
 	}
 	ku_temp_drop(&temp);
 	return err;
+}
+
+/* 1: it is the inode asked for, and upper. 0: and lower. lsm/inode_getattr tells; opening it would be seen by its watches. */
+static int ku_work_is_upper(struct ku_work *w)
+{
+	uint32_t seq = __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE);
+	struct statx stx;
+
+	if (statx(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stx))
+		return -errno;
+	if (__atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE) == seq)
+		return -ECANCELED;
+	return w->slot->held.excess & KU_HELD_UPPER ? 1 : 0;
+}
+
+/* O_NONBLOCK: nobody's lease is waited for. */
+static int ku_work_guard_open(struct ku_work *w)
+{
+	int fd, err;
+
+	err = ku_bpf_guard_begin(&w->s->bpf);
+	if (err)
+		return err;
+	fd = ku_openat2(w->dirfd, w->name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0, KU_RESOLVE);
+	ku_bpf_guard_end(&w->s->bpf);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || fd == -ECANCELED ? 0 : fd;
+}
+
+/*
+ * A running program cannot be opened for writing. Replacing an attribute that is not there copies up, then fails and changes nothing; it has the
+ * file locked meanwhile, but no directory. What it fails with depends on the upper file system, so that does not tell.
+ */
+static int ku_work_guard_xattr(struct ku_work *w)
+{
+	int err = ku_setxattrat(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, KU_NO_XATTR, "", 0, XATTR_REPLACE);
+	int upper = ku_work_is_upper(w);
+
+	if (upper < 0)
+		return upper;
+	return upper ? 0 : err ? err : -ECANCELED;
+}
+
+/* Has the kernel copy it, here, where no directory is locked (DESIGN 2, guard). Returns 0 when the file is upper. */
+static int ku_work_guard(struct ku_work *w)
+{
+	struct ku_pending *p = w->p;
+	uint32_t state;
+	int err;
+
+	if (p->at->gone || p->at->u.metacopy)
+		return -EREMOTE;
+	err = ku_work_dir(w);
+	if (err)
+		return err;
+	__atomic_store_n(&w->slot->guard, 1, __ATOMIC_SEQ_CST);
+	state = KU_WORD_STATE(ku_slot_word(w->slot));
+	if (state != KU_S_COPYING && !ku_slot_move(w->slot, p->gen, KU_S_REQUESTED, KU_S_COPYING, 0) &&
+	    !ku_slot_move(w->slot, p->gen, KU_S_COMMITTING, KU_S_COPYING, 0))
+		return -ECANCELED;
+	ku_stop("guarding");
+	err = ku_work_is_upper(w);
+	if (err > 0)
+		p->found = true;
+	if (err)
+		return err < 0 ? err : 0;
+	err = ku_work_guard_open(w);
+	return err == -ETXTBSY ? ku_work_guard_xattr(w) : err;
+}
+
+/* Would whoever asked copy it with a directory, or the file, locked? */
+static bool ku_work_wants_guard(const struct ku_work *w)
+{
+	uint32_t op = w->s->bpf.requests[w->p->slot].op;
+
+	return w->s->bpf.tier == KU_TIER_PARK && !w->p->own && op != KU_OP_OPEN && op != KU_OP_OTHER;
 }
 
 /* Errors that the requester's own copy-up would have met; with all others the kernel shall try. */
@@ -324,9 +408,19 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 	struct ku_work w = { .s = s, .p = p, .slot = &s->bpf.slots[p->slot], .dirfd = -1, .src = -1 };
 	int err;
 
+	p->copier_tid = (uint32_t)gettid();
 	if (!p->path)
 		p->path = ku_request_path(&s->bpf.requests[p->slot]);
-	err = ku_work_run(&w);
+	p->start_ns = ku_now_ns();
+	err = w.slot->guard ? -EREMOTE : ku_work_run(&w);
+	if (err == -EREMOTE && ku_work_wants_guard(&w)) {
+		ku_closep(&w.src);
+		err = ku_work_guard(&w);
+		p->guarded = !err;
+		/* An error is none of the requester's: the kernel shall give him his own. */
+		if (err && err != -ECANCELED)
+			err = -EREMOTE;
+	}
 	/* Unlinked or renamed before a worker came: there is nothing to copy any more. */
 	if (err == -ENOENT && !p->own)
 		err = -ECANCELED;
