@@ -57,7 +57,7 @@ static void drain(int fd, unsigned int *ret_lines, unsigned int *ret_dropped, un
 /* A pipe that nobody reads: no stall, nothing lost silently, nothing torn, and the pipe's flags stay as they were. */
 static void full_pipe(size_t path_len)
 {
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 	unsigned int lines, dropped, bad, sum;
 	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), p[2];
 	char *path = malloc(path_len + 1);
@@ -71,7 +71,7 @@ static void full_pipe(size_t path_len)
 	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
 	alarm(20);
 	for (int i = 0; i < 1000; i++)
-		ku_events_copyup(ev, &c);
+		ku_events_put(ev, &c);
 	stdout_to(saved);
 	KTAP_CHECK(!(fcntl(p[1], F_GETFL) & O_NONBLOCK), "everybody's stdout is non-blocking now");
 	drain(p[0], &lines, &dropped, &bad);
@@ -82,7 +82,7 @@ static void full_pipe(size_t path_len)
 
 	/* There is room again: the next lines come, behind the count of what did not. */
 	for (int i = 0; i < 3; i++)
-		ku_events_copyup(ev, &c);
+		ku_events_put(ev, &c);
 	drain(p[0], &lines, &dropped, &bad);
 	/* A line cut in two by the full pipe has its end here, which the test reads as one bad line. */
 	KTAP_CHECK(bad <= (path_len > PIPE_BUF ? 1 : 0), "%u", bad);
@@ -115,7 +115,7 @@ KTAP_TEST(full_pipe_without_proc)
 
 KTAP_TEST(full_socket)
 {
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), s[2];
 	unsigned int lines, dropped, bad, more_lines, more_dropped, more_bad;
 	struct ku_events *ev;
@@ -125,18 +125,18 @@ KTAP_TEST(full_socket)
 	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
 	alarm(20);
 	for (int i = 0; i < 5000; i++)
-		ku_events_copyup(ev, &c);
+		ku_events_put(ev, &c);
 	stdout_to(saved);
 	KTAP_CHECK(!(fcntl(s[1], F_GETFL) & O_NONBLOCK));
 	drain(s[0], &lines, &dropped, &bad);
-	ku_events_copyup(ev, &c);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
+	ku_events_put(ev, &c);
 	drain(s[0], &more_lines, &more_dropped, &more_bad);
 	KTAP_CHECK(lines > 0 && lines < 5000 && bad + more_bad <= 2, "%u %u %u", lines, bad, more_bad);
 	KTAP_CHECK(more_dropped > 0 && lines + more_lines + more_dropped + more_bad == 5002, "%u %u %u %u", lines, more_lines,
 		   more_dropped, more_bad);
 	close(s[0]);
-	ku_events_copyup(ev, &c); /* no signal */
+	ku_events_put(ev, &c); /* no signal */
 	ku_events_close(ev);
 }
 
@@ -144,7 +144,7 @@ KTAP_TEST(full_socket)
 KTAP_TEST(closed_pipe)
 {
 	int saved = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10), p[2];
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 	struct sigaction sa;
 	struct ku_events *ev;
 	sigset_t mask;
@@ -153,8 +153,8 @@ KTAP_TEST(closed_pipe)
 	stdout_to(p[1]);
 	KTAP_REQUIRE(ku_events_open("-", &ev) == 0);
 	close(p[0]);
-	ku_events_copyup(ev, &c);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
+	ku_events_put(ev, &c);
 	ku_events_close(ev);
 	stdout_to(saved);
 	KTAP_CHECK(sigaction(SIGPIPE, NULL, &sa) == 0 && sa.sa_handler == SIG_DFL);
@@ -164,7 +164,7 @@ KTAP_TEST(closed_pipe)
 /* A full disk: no torn line stays, and afterwards the count comes first. */
 KTAP_TEST(full_disk)
 {
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 	unsigned int lines, dropped, bad;
 	struct ku_events *ev;
 	char path[3000];
@@ -177,13 +177,13 @@ KTAP_TEST(full_disk)
 	c.path = path;
 	KTAP_REQUIRE(ku_events_open("/tmp/small/events", &ev) == 0);
 	for (int i = 0; i < 10; i++)
-		ku_events_copyup(ev, &c);
+		ku_events_put(ev, &c);
 	fd = open("/tmp/small/events", O_RDONLY | O_CLOEXEC);
 	drain(fd, &lines, &dropped, &bad);
 	close(fd);
 	KTAP_CHECK(lines > 2 && lines < 10 && !bad && !dropped, "%u %u %u", lines, bad, dropped);
 	KTAP_REQUIRE(truncate("/tmp/small/events", 0) == 0);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
 	ku_events_close(ev);
 	fd = open("/tmp/small/events", O_RDONLY | O_CLOEXEC);
 	dropped = lines;
@@ -194,7 +194,7 @@ KTAP_TEST(full_disk)
 
 KTAP_TEST(fifo_and_devices)
 {
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 	struct ku_events *ev;
 	char *line;
 	int fd;
@@ -205,28 +205,27 @@ KTAP_TEST(fifo_and_devices)
 	KTAP_CHECK(ku_events_open("/tmp/fifo", &ev) == -ENXIO, "nobody reads it: an error, not a stall");
 	fd = open("/tmp/fifo", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	KTAP_REQUIRE(ku_events_open("/tmp/fifo", &ev) == 0);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
 	line = calloc(1, 1000);
 	KTAP_CHECK(line && read(fd, line, 999) > 100 && line[strlen(line) - 1] == '\n');
 	free(line);
 	ku_events_close(ev);
 	KTAP_REQUIRE(ku_events_open("/dev/full", &ev) == 0);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
 	ku_events_close(ev);
 	KTAP_REQUIRE(ku_events_open("/dev/null", &ev) == 0);
-	ku_events_copyup(ev, &c);
+	ku_events_put(ev, &c);
 	ku_events_close(ev);
 }
 
 static void *writer(void *arg)
 {
-	struct ku_ev_copyup c = copyup();
-	struct ku_ev_wait w = waited();
+	struct ku_event c = copyup();
+	struct ku_event w = waited();
 
 	for (int i = 0; i < 300; i++) {
-		c.who.cgroup_id = (uint64_t)i;
-		ku_events_copyup(arg, &c);
-		ku_events_wait(arg, &w);
+		ku_events_put(arg, &c);
+		ku_events_put(arg, &w);
 	}
 	return NULL;
 }
@@ -256,9 +255,9 @@ static int second_done;
 
 static void *second(void *arg)
 {
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 
-	ku_events_copyup(shared, &c);
+	ku_events_put(shared, &c);
 	__atomic_store_n(&second_done, 1, __ATOMIC_RELEASE);
 	return arg;
 }
@@ -278,12 +277,12 @@ KTAP_TEST(one_thread_at_a_time)
 	static struct unit_fault faults[] = {
 		{ .nr = SYS_write, .arg = -1, .err = UNIT_GO_ON, .times = 1, .before = while_the_first_writes },
 	};
-	struct ku_ev_copyup c = copyup();
+	struct ku_event c = copyup();
 
 	unit_place();
 	KTAP_REQUIRE(ku_events_open("/tmp/events", &shared) == 0);
 	unit_faults(faults, 1);
-	ku_events_copyup(shared, &c);
+	ku_events_put(shared, &c);
 	for (int i = 0; i < 5000 && !__atomic_load_n(&second_done, __ATOMIC_ACQUIRE); i++)
 		usleep(1000);
 	KTAP_CHECK(second_done);

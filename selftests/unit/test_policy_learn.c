@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* kunion policy learn: the policy is readable, allows all that it was learned from, and little else. */
+#include "command.h"
+#include "policy_events.h"
+#include "policy_gen.h"
+
+#define LEARNED "/tmp/learned.policy"
+#define RUN(...) COMMAND(ku_cmd_policy, "policy", __VA_ARGS__)
+
+/* Learns from the events, keeps the policy, and shows that it refuses none of them. */
+static void learn(void)
+{
+	KTAP_REQUIRE(RUN("learn", "--from", EVENTS) == 0, "%s", err);
+	unit_text(LEARNED, out);
+	KTAP_REQUIRE(RUN("check", LEARNED) == 0, "%s", err);
+	KTAP_REQUIRE(RUN("test", LEARNED, "--from", EVENTS) == 0, "%s", err);
+	KTAP_CHECK(strstr(out, " 0 audited, 0 denied, 0 held") && !strstr(out, " 0 allowed"), "%s", out);
+	free(out);
+	out = unit_read(LEARNED, NULL);
+}
+
+static bool allows(const char *action, const char *path)
+{
+	_cleanup_free_ char *policy = strdup(out);
+	bool yes;
+
+	KTAP_REQUIRE(RUN("explain", LEARNED, "--path", path, "--action", action) == 0, "%s", err);
+	yes = !strncmp(out, "allow", 5);
+	free(out);
+	out = KU_TAKE_PTR(policy);
+	return yes;
+}
+
+static bool has(const char *text)
+{
+	return strstr(out, text);
+}
+
+KTAP_TEST(a_few_files)
+{
+	unit_place();
+	events_begin();
+	event_copyup("/etc/passwd", "file", 100, "useradd", 0);
+	event_copyup("/etc", "dir", 0, "useradd", 0);
+	event_write("create", "/etc/passwd.lock", "useradd", 0);
+	event_write("create", "/etc/passwd.lock", "groupadd", 0);
+	event_write("remove", "/etc/passwd.lock", "useradd", 0);
+	event_write("remove", "/etc/old", "rm", 0);
+	events_end();
+	learn();
+	KTAP_CHECK(has("default = \"deny\";") && has("# Learned from 6 events;"), "%s", out);
+	KTAP_CHECK(has("# 2 events: useradd\n\t{\n\t\tname = \"learned-1\";\n\t\taction = [ \"copy-up\" ];"), "%s", out);
+	KTAP_CHECK(has("\"/etc\", # 1 event: useradd") && has("\"/etc/passwd\" # 1 event: useradd"), "%s", out);
+	KTAP_CHECK(has("\"/etc/passwd.lock\" # 3 events: useradd, groupadd"), "%s", out);
+	KTAP_CHECK(allows("copy-up", "/etc/passwd") && !allows("create", "/etc/passwd") && !allows("copy-up", "/etc/shadow"));
+	KTAP_CHECK(allows("remove-upper", "/etc/passwd.lock") && !allows("remove", "/etc/passwd.lock"), "it was made before");
+	KTAP_CHECK(allows("remove", "/etc/old") && allows("remove-upper", "/etc/old"), "it is not known where it was");
+	KTAP_CHECK(!allows("create", "/elsewhere") && !allows("exec", "/etc/passwd"));
+}
+
+KTAP_TEST(names_that_are_alike)
+{
+	char path[64];
+
+	unit_place();
+	events_begin();
+	for (int i = 0; i < 4; i++) {
+		snprintf(path, sizeof(path), "/var/log/app.%d.log", i * 7);
+		event_write("create", path, "app", 0);
+		snprintf(path, sizeof(path), "/var/log/%08x%d-x", 0xdeadbe00u + (unsigned int)i, i);
+		event_write("create", path, "app", 0);
+		snprintf(path, sizeof(path), "/var/pid/%d/state", 100 + i);
+		event_write("modify", path, "app", 0);
+	}
+	event_write("create", "/etc/v1", "app", 0);
+	event_write("create", "/etc/v2", "app", 0);
+	event_write("create", "/etc/.pwd.a8Xk2Z", "app", 0);
+	event_write("create", "/etc/nginx.config", "app", 0);
+	event_write("create", "/etc/*12", "app", 0);
+	event_write("create", "/etc/*34", "app", 0);
+	event_write("create", "/etc/*56", "app", 0);
+	events_end();
+	learn();
+	KTAP_CHECK(has("\"/var/log/app.*.log\", # 4 events: app") || has("\"/var/log/app.*.log\" # 4 events: app"), "%s", out);
+	KTAP_CHECK(has("\"/var/log/*-x\"") && has("\"/var/pid/*/state\" # 4 events"), "%s", out);
+	KTAP_CHECK(has("\"/etc/v1\"") && has("\"/etc/v2\"") && !has("\"/etc/v*\""), "two are no series: %s", out);
+	KTAP_CHECK(has("\"/etc/.pwd.??????\"") && has("\"/etc/nginx.config\""), "%s", out);
+	KTAP_CHECK(has("\"/etc/\\\\**\""), "%s", out);
+	KTAP_CHECK(allows("create", "/etc/*78") && !allows("create", "/etc/a78"));
+}
+
+KTAP_TEST(full_directories)
+{
+	char path[64];
+
+	unit_place();
+	events_begin();
+	for (int i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "/var/lib/app/%c", 'a' + i);
+		event_write("create", path, "app", 0);
+		snprintf(path, sizeof(path), "/usr/share/doc/%c/copyright", 'a' + i);
+		event_write("create", path, "dpkg", 0);
+		snprintf(path, sizeof(path), "/usr/%c/file", 'a' + i);
+		event_write("create", path, "dpkg", 0);
+		snprintf(path, sizeof(path), "/data/%c/file", 'a' + i);
+		event_write("create", path, "app", 0);
+	}
+	events_end();
+	learn();
+	KTAP_CHECK(has("\"/var/lib/app/*\"") && has("\"/usr/share/doc/**\"") && has("\"/data/**\""), "%s", out);
+	KTAP_CHECK(!has("\"/usr/**\"") && !has("\"/**\"") && has("\"/usr/a/file\""), "%s", out);
+	KTAP_CHECK(!allows("create", "/var/lib/app/a/b") && allows("create", "/usr/share/doc/z/a/b") && !allows("create", "/usr/a/other"));
+}
+
+KTAP_TEST(subjects)
+{
+	unit_place();
+	events_begin();
+	event_union = "/m[1]*";
+	event_container = "web";
+	event_write("create", "/a", "app", 0);
+	event_container = "";
+	event_write("create", "/b", "app", 0);
+	event_union = "/other";
+	event_write("create", "/c", "app", 0);
+	events_end();
+	KTAP_CHECK(RUN("learn", "--from", EVENTS, "--union", "/m[1]*") == 0, "%s", err);
+	KTAP_CHECK(has("union = \"/m\\\\[1]\\\\*\";") && has("\"/a\"") && has("\"/b\"") && !has("\"/c\"") && !has("container"), "%s", out);
+	KTAP_CHECK(RUN("learn", "--from", EVENTS, "--container", "web") == 0, "%s", err);
+	KTAP_CHECK(has("container = \"web\";") && has("\"/a\"") && !has("\"/b\"") && !has("union"), "%s", out);
+	KTAP_CHECK(RUN("learn", "--from", EVENTS, "--container", "nobody") == KU_EXIT_FAIL && strstr(err, "no operation to learn from") && !*out, "%s", err);
+}
+
+/* Nothing that is in a name breaks the policy out of its quotes or comments. */
+KTAP_TEST(odd_names)
+{
+	char deep[1200] = "";
+
+	unit_place();
+	events_begin();
+	event_write("create", "/", "a\nb\"; #", 0);
+	event_write("create", "/a\nb\"c\\d*e?f[g{h", "*/", 0);
+	event_write("create", "/\xff\xfe\x01", "\xff", 0);
+	event_write("create", "/@include \"x\"", "@include \"x\"", 0);
+	event_write("create", "/a\n@include \"x\"", "sh", 0);
+	event_write("create", "/ ", "", 0);
+	event_write("create", "", "nowhere", 0);
+	for (int i = 0; i < 200; i++)
+		strcat(deep, "/d");
+	event_write("create", deep, "deep", 0);
+	events_end();
+	KTAP_CHECK(RUN("learn", "--from", EVENTS) == 0 && strstr(err, "2 operations have no path, or one that is too deep"), "%s", err);
+	unit_text(LEARNED, out);
+	KTAP_CHECK(RUN("check", LEARNED) == 0, "%s", err);
+	KTAP_CHECK(RUN("explain", LEARNED, "--path", "/a\nb\"c\\d*e?f[g{h", "--action", "create") == 0 && has("allow"), "%s", out);
+	KTAP_CHECK(RUN("explain", LEARNED, "--path", "/a\nb\"c\\d*e?f[g{", "--action", "create") == 0 && has("deny"), "%s", out);
+	KTAP_CHECK(RUN("explain", LEARNED, "--path", "/\xff\xfe\x01", "--action", "create") == 0 && has("allow"), "%s", out);
+}
+
+/* Whatever is seen is allowed; one more path, which is nowhere near, is not. */
+KTAP_TEST(random_events)
+{
+	struct gen g = { 3 };
+
+	unit_place();
+	for (int round = 0; round < 60; round++) {
+		static const char *const ops[] = { "create", "modify", "remove", "rename" };
+		uint32_t n = 1 + gen_below(&g, gen_one_in(&g, 10) ? 2000 : 60);
+
+		events_begin();
+		while (n--) {
+			char path[600] = "";
+
+			for (uint32_t depth = 1 + gen_below(&g, 5); depth; depth--) {
+				gen_add(path, sizeof(path), "/");
+				gen_add(path, sizeof(path), GEN_PICK(&g, gen_names));
+				if (gen_one_in(&g, 2))
+					snprintf(path + strlen(path), sizeof(path) - strlen(path), "%u", gen_below(&g, 30));
+				if (gen_one_in(&g, 9))
+					gen_add(path, sizeof(path), gen_one_in(&g, 2) ? ".a8Xk2Z" : "*\\[{?");
+			}
+			if (gen_one_in(&g, 3))
+				event_copyup(path, "file", gen_below(&g, 100), GEN_PICK(&g, gen_names), 0);
+			else
+				event_write(GEN_PICK(&g, ops), path, GEN_PICK(&g, gen_names), 0);
+		}
+		events_end();
+		learn();
+		KTAP_CHECK(!allows("create", "/zzz/zz/z") && !allows("exec", "/a"));
+	}
+}
+
+/* Many files in one directory, and many directories: it does not take long. */
+KTAP_TEST(many_events)
+{
+	char path[100];
+	uint64_t before;
+
+	unit_place();
+	events_begin();
+	for (unsigned int i = 0; i < 10000; i++) {
+		snprintf(path, sizeof(path), "/srv/x/%c%c%c%c", 'a' + i % 26, 'a' + i / 26 % 26, 'a' + i / 676 % 26, 'a' + i / 17576);
+		event_write("create", path, "app", 0);
+		snprintf(path, sizeof(path), "/srv/y/%u", i);
+		event_write("create", path, "app", 0);
+	}
+	events_end();
+	before = ku_now_ns();
+	learn();
+	ktap_diag("%llu ms", (unsigned long long)((ku_now_ns() - before) / 1000000));
+	KTAP_CHECK(has("\"/srv/x/*\" # 10000 events: app") || has("\"/srv/x/*\", # 10000 events: app"), "%.600s", out);
+	KTAP_CHECK(strlen(out) < 1000, "%.600s", out);
+}
+
+/* What does not fit into the tables is generalised more. */
+KTAP_TEST(more_than_fits)
+{
+	char path[200];
+
+	unit_place();
+	events_begin();
+	for (unsigned int i = 0; i < 4000; i++) {
+		uint32_t n = i * 2654435761u;
+
+		snprintf(path, sizeof(path), "/%c%c%c%c%c%c%c%c/qqqqqqqqqqqqqqqqqqqqqqqqqqqq%c%c%c%c%c%c%c%c", 'g' + (n & 15), 'g' + (n >> 4 & 15),
+			 'g' + (n >> 8 & 15), 'g' + (n >> 12 & 15), 'g' + (n >> 16 & 15), 'g' + (n >> 20 & 15), 'g' + (n >> 24 & 15), 'g' + (n >> 28),
+			 'g' + (n & 15), 'g' + (n >> 4 & 15), 'g' + (n >> 8 & 15), 'g' + (n >> 12 & 15), 'g' + (n >> 16 & 15), 'g' + (n >> 20 & 15),
+			 'g' + (n >> 24 & 15), 'g' + (n >> 28));
+		event_write("create", path, "app", 0);
+	}
+	events_end();
+	KTAP_CHECK(RUN("learn", "--from", EVENTS) == KU_EXIT_FAIL && !*out && strstr(err, "nothing was learned: 'path': the patterns need more than"),
+		   "the root is not given away: %s", err);
+}
+
+KTAP_MAIN()
