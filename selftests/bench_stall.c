@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The stall experiment: one directory of a union with a large lower file. A writer opens the file and appends to it, 50 ms later
- * somebody unlinks (or renames) it, and all the while small files are created in the directory, one each 5 ms. How long does the
- * unlink take, and the slowest create? First with the kernel alone, then under `kunion run`.
+ * somebody unlinks (renames, links, chmods) it, and all the while small files are created in the directory, one each 5 ms. How long does
+ * the unlink take, and the slowest create? First with the kernel alone, then under `kunion run`.
  *
- * bench_stall [--check] [--cold] [--why] [--size MIB] [--dir DIR]
+ * bench_stall [--mode manage|guard] [--alone] [--check] [--cold] [--why] [--size MIB] [--dir DIR]
  *
+ * --alone: without the writer, so that it is the operation that needs the copy. Unlink needs none, and is left out.
  * A fourth thread only takes naps of 5 ms: its slowest one tells how much of the figures is the machine's own doing. Where a bound is not
  * met, kunion gets two more tries, and the best one counts. --why: where the kernel was in creates of more than 50 ms.
  *
@@ -31,21 +32,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "stall_disk.h"
 #include "stall_print.h"
 
-#define DEVICE "/dev/vda"
-#define MIB (1u << 20)
-#define BLOCK 4096u
 #define BEFORE_NS 200000000ull /* creates before the writer begins */
 #define LATER_NS 50000000ull   /* the unlink, after the writer began */
 #define EVERY_NS 5000000ull    /* between two creates */
 #define MORE_TRIES 2
 #define RECORD "# appended\n"
 
-enum what { UNLINK, RENAME };
+enum what { UNLINK, RENAME, LINK, CHMOD, WHATS };
 enum engine { KERNEL, KUNION };
 
-static const char *const what_names[] = { "unlink", "rename" };
+static const char *const what_names[WHATS] = { "unlink", "rename", "link", "chmod" };
+static const char *const who_names[WHATS] = { "unlinker", "renamer", "linker", "chmodder" };
 
 struct result {
 	double op_s, create_s, open_s, nap_s; /* create, nap: the slowest */
@@ -63,24 +63,6 @@ struct run {
 	uint64_t create_ns; /* since when it creates; 0: it does not */
 	struct result r;
 };
-
-static struct {
-	const char *dir; /* lower, upper, work, merged are below it */
-	uint64_t size;
-	bool check, cold, why;
-} opt = { .size = 512ull * MIB };
-
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("bench_stall: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(2);
-}
 
 static uint64_t now_ns(void)
 {
@@ -109,15 +91,18 @@ static void *writer(void *arg)
 {
 	struct run *run = arg;
 	uint64_t began;
-	int fd;
+	int fd = -1;
 
 	prctl(PR_SET_NAME, "writer");
 	pthread_barrier_wait(&run->start);
 	began = now_ns();
+	if (opt.alone)
+		goto out;
 	fd = openat(run->dirfd, "big", O_WRONLY | O_APPEND | O_CLOEXEC);
 	run->r.open_err = fd < 0 ? errno : 0;
 	if (fd >= 0 && write(fd, RECORD, strlen(RECORD)) < 0)
 		run->r.open_err = errno;
+out:
 	run->r.open_s = seconds_since(began);
 	if (fd >= 0)
 		close(fd);
@@ -131,14 +116,23 @@ static void *remover(void *arg)
 	uint64_t began;
 	int err;
 
-	prctl(PR_SET_NAME, run->what == UNLINK ? "unlinker" : "renamer");
+	prctl(PR_SET_NAME, who_names[run->what]);
 	pthread_barrier_wait(&run->start);
 	sleep_until(now_ns() + LATER_NS);
 	began = now_ns();
-	if (run->what == UNLINK)
+	switch (run->what) {
+	case UNLINK:
 		err = unlinkat(run->dirfd, "big", 0);
-	else
+		break;
+	case RENAME:
 		err = renameat(run->dirfd, "big", run->dirfd, "moved");
+		break;
+	case LINK:
+		err = linkat(run->dirfd, "big", run->dirfd, "moved", 0);
+		break;
+	default:
+		err = fchmodat(run->dirfd, "big", 0600, 0);
+	}
 	run->r.op_err = err ? errno : 0;
 	run->r.op_s = seconds_since(began);
 	__atomic_sub_fetch(&run->left, 1, __ATOMIC_SEQ_CST);
@@ -231,21 +225,21 @@ static void creator(struct run *run)
 }
 
 /* Is what was renamed the whole lower file and the writer's line? */
-static void verify_renamed(const struct run *run)
+static void verify_copy(const struct run *run)
 {
 	char tail[sizeof(RECORD)] = "";
 	uint64_t stamp;
 	int fd;
 
-	fd = openat(run->dirfd, "moved", O_RDONLY | O_CLOEXEC);
+	fd = openat(run->dirfd, run->what == CHMOD ? "big" : "moved", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		die("moved: %s", strerror(errno));
+		die("the copy: %s", strerror(errno));
 	for (uint64_t at = 0; at < opt.size; at += MIB)
 		if (pread(fd, &stamp, sizeof(stamp), (off_t)at) != sizeof(stamp) || stamp != at)
-			die("the renamed file is wrong at offset %llu", (unsigned long long)at);
-	if (!run->r.open_err &&
+			die("the copy is wrong at offset %llu", (unsigned long long)at);
+	if (!opt.alone && !run->r.open_err &&
 	    (pread(fd, tail, sizeof(tail), (off_t)opt.size) != (ssize_t)strlen(RECORD) || strcmp(tail, RECORD)))
-		die("the renamed file does not end with the line appended to it");
+		die("the copy does not end with the line appended to it");
 	close(fd);
 }
 
@@ -266,8 +260,8 @@ static int run_one(enum what what, const char *dir, const char *out)
 	pthread_join(threads[0], NULL);
 	pthread_join(threads[1], NULL);
 	pthread_join(threads[2], NULL);
-	if (what == RENAME && !run.r.op_err)
-		verify_renamed(&run);
+	if (what != UNLINK && !run.r.op_err)
+		verify_copy(&run);
 
 	f = fopen(out, "we");
 	if (!f)
@@ -280,133 +274,13 @@ static int run_one(enum what what, const char *dir, const char *out)
 
 /* around them */
 
-static void path_of(char path[static PATH_MAX], const char *name)
-{
-	snprintf(path, PATH_MAX, "%s/%s", opt.dir, name);
-}
-
-static void make_dir(const char *name)
-{
-	char path[PATH_MAX];
-
-	path_of(path, name);
-	if (mkdir(path, 0755) && errno != EEXIST)
-		die("%s: %s", path, strerror(errno));
-}
-
-static int spawn(char *const argv[], const char *stderr_to)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		if (stderr_to && !freopen(stderr_to, "we", stderr))
-			_exit(126);
-		if (stderr_to)
-			fcntl(STDERR_FILENO, F_SETFD, 0);
-		execvp(argv[0], argv);
-		fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		die("%s: %s", argv[0], strerror(errno));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void fill_file(const char *path)
-{
-	_Alignas(8) static char buf[MIB];
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	if (fd < 0)
-		die("%s: %s", path, strerror(errno));
-	for (uint64_t at = 0; at < opt.size; at += MIB) {
-		for (uint32_t i = 0; i < MIB; i += BLOCK) {
-			uint64_t stamp = at + i;
-
-			memset(buf + i, (int)(stamp / BLOCK % 251 + 1), BLOCK);
-			memcpy(buf + i, &stamp, sizeof(stamp));
-		}
-		if (write(fd, buf, MIB) != MIB)
-			die("%s: %s", path, strerror(errno));
-	}
-	if (fsync(fd) || close(fd))
-		die("%s: %s", path, strerror(errno));
-}
-
-/* The disk of scripts/vm comes empty; never touch another. */
-static void use_disk(void)
-{
-	static const char *const mkfs[] = { "mkfs.ext4", "-q", "-F", "-E", "nodiscard", DEVICE, NULL };
-	static char head[MIB];
-	int fd = open(DEVICE, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, head, sizeof(head)) != (ssize_t)sizeof(head))
-		die(DEVICE ": %s; name a folder with --dir", strerror(errno));
-	close(fd);
-	for (size_t i = 0; i < sizeof(head); i++)
-		if (head[i])
-			die(DEVICE " is not empty; name a folder with --dir");
-	if (spawn((char *const *)mkfs, NULL))
-		die("mkfs.ext4 " DEVICE " failed");
-	opt.dir = "/mnt/stall";
-	if (mkdir(opt.dir, 0700) && errno != EEXIST)
-		die("%s: %s", opt.dir, strerror(errno));
-	/* The background initialisation of a new ext4 would be measured too. */
-	if (mount(DEVICE, opt.dir, "ext4", 0, "noinit_itable"))
-		die("mount " DEVICE ": %s", strerror(errno));
-}
-
-static void remove_tree(const char *name)
-{
-	char path[PATH_MAX], *argv[] = { "rm", "-rf", path, NULL };
-
-	path_of(path, name);
-	spawn(argv, NULL);
-}
-
-static void mount_union(void)
-{
-	char merged[PATH_MAX], data[4 * PATH_MAX];
-
-	remove_tree("upper");
-	remove_tree("work");
-	make_dir("upper");
-	make_dir("work");
-	make_dir("merged");
-	path_of(merged, "merged");
-	snprintf(data, sizeof(data), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", opt.dir, opt.dir, opt.dir);
-	if (mount("stall", merged, "overlay", 0, data))
-		die("mount of the overlay: %s", strerror(errno));
-}
-
-/* The same state before each run: nothing to write back, the lower file in the page cache or not. */
-static void settle(void)
-{
-	static char buf[MIB];
-	char path[PATH_MAX];
-	int fd;
-
-	sync();
-	fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "3", 1) != 1)
-		die("drop_caches: %s", strerror(errno));
-	close(fd);
-	if (opt.cold)
-		return;
-	path_of(path, "lower/dir/big");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	while (read(fd, buf, sizeof(buf)) > 0)
-		;
-	close(fd);
-}
-
 static struct result measure(enum what what, enum engine engine, const char *events, char summary[static 256])
 {
 	char self[PATH_MAX] = "", merged[PATH_MAX], dir[PATH_MAX], out[PATH_MAX], err[PATH_MAX], name[16], size[24];
 	char *kunion = getenv("KUNION") ?: "kunion";
-	char *argv[] = { kunion, "run",	 "--events", (char *)events, merged, "--",
-			 self,	 "--run", (char *)what_names[what], "--size", size, dir, out, opt.why ? "--why" : NULL, NULL };
+	char *argv[] = { kunion, "run", "-m", (char *)opt.mode, "--events", (char *)events, merged, "--",
+			 self,	 "--run", (char *)what_names[what], "--size", size, dir, out, opt.why ? "--why" : "--no-why",
+			 opt.alone ? "--alone" : NULL, NULL };
 	struct result r;
 	int status;
 	FILE *f;
@@ -423,7 +297,7 @@ static struct result measure(enum what what, enum engine engine, const char *eve
 	mount_union();
 	settle();
 	unlink(out);
-	status = spawn(engine == KUNION ? argv : argv + 6, engine == KUNION ? err : NULL);
+	status = spawn(engine == KUNION ? argv : argv + 8, engine == KUNION ? err : NULL);
 	summary[0] = '\0';
 	f = engine == KUNION ? fopen(err, "re") : NULL;
 	while (f && fgets(summary, 256, f))
@@ -446,57 +320,88 @@ static struct result measure(enum what what, enum engine engine, const char *eve
 	return r;
 }
 
-/* Are the bounds met that hold on this tier? */
+/* Slower than this many times is no stall; 0: no bound. The kernel alone has none either where only the file is locked. */
+static double create_bound(enum what what, bool park)
+{
+	if (what == CHMOD || (what != UNLINK && !park))
+		return 0;
+	return STALL_BOUND;
+}
+
+/* With guard the unlink waits, too, but with nothing locked. */
+static double op_bound(enum what what, bool park)
+{
+	return what == UNLINK && park && !guards() ? STALL_BOUND : 0;
+}
+
 static bool bounds_met(enum what what, const struct result *kernel, const struct result *kunion, bool park)
 {
-	if (what == RENAME)
-		return !park || kunion->create_s * STALL_BOUND < kernel->create_s;
-	return kunion->create_s * STALL_BOUND < kernel->create_s && (!park || kunion->op_s * STALL_BOUND < kernel->op_s);
+	return kunion->create_s * create_bound(what, park) < kernel->create_s && kunion->op_s * op_bound(what, park) < kernel->op_s;
 }
 
 /* the table */
 
-static bool print_table(struct result r[2][2], const char *tier)
+static const char *op_note(enum what what, bool park)
+{
+	if (!park)
+		return what == UNLINK ? "gives the copy up" : "native on this kernel";
+	return what == UNLINK && !guards() ? NULL : "waits for the copy";
+}
+
+static bool print_table(struct result r[WHATS][2], const bool did[WHATS], const char *tier)
 {
 	bool park = !strcmp(tier, "park"), ok = true;
 	struct utsname un;
 
 	uname(&un);
-	printf("\nA writer makes the union copy a lower file of %llu MiB; 50 ms later the file is unlinked (renamed);\n"
-	       "a small file is created in its directory each 5 ms. Linux %s, tier %s, file %s.\n\n",
-	       (unsigned long long)opt.size / MIB, un.release, tier, opt.cold ? "not cached" : "cached");
-	printf("  %-18s%11s%12s   %s\n", "", "kernel", "kunion", "ratio");
-	ok &= stall_print_row("unlink", r[UNLINK][KERNEL].op_s, r[UNLINK][KUNION].op_s, park ? STALL_BOUND : 0,
-			park ? NULL : "gives the copy up");
-	ok &= stall_print_row("  slowest create", r[UNLINK][KERNEL].create_s, r[UNLINK][KUNION].create_s, STALL_BOUND, NULL);
-	stall_print_row("  writer", r[UNLINK][KERNEL].open_s, r[UNLINK][KUNION].open_s, 0,
-		  r[UNLINK][KUNION].open_err ? "under kunion: the file is gone (ENOENT)" : NULL);
-	stall_print_row("  slowest nap", r[UNLINK][KERNEL].nap_s, r[UNLINK][KUNION].nap_s, 0, "of 5 ms: the machine's own hiccups");
-	stall_print_row("rename", r[RENAME][KERNEL].op_s, r[RENAME][KUNION].op_s, 0, park ? "waits for the copy" : "native on this kernel");
-	ok &= stall_print_row("  slowest create", r[RENAME][KERNEL].create_s, r[RENAME][KUNION].create_s, park ? STALL_BOUND : 0,
-			park ? NULL : "native on this kernel");
-	stall_print_row("  writer", r[RENAME][KERNEL].open_s, r[RENAME][KUNION].open_s, 0, NULL);
-	stall_print_row("  slowest nap", r[RENAME][KERNEL].nap_s, r[RENAME][KUNION].nap_s, 0, NULL);
+	if (opt.alone)
+		printf("\nA lower file of %llu MiB is renamed (linked, chmodded);\n", (unsigned long long)opt.size / MIB);
+	else
+		printf("\nA writer makes the union copy a lower file of %llu MiB; 50 ms later the file is unlinked (renamed%s);\n",
+		       (unsigned long long)opt.size / MIB, guards() ? ", linked, chmodded" : "");
+	printf("a small file is created in its directory each 5 ms. Linux %s, mode %s, tier %s, file %s.\n\n", un.release, opt.mode, tier,
+	       opt.cold ? "not cached" : "cached");
+	printf("  %-18s%11s%12s   %s\n", "", "kernel", opt.mode, "ratio");
+	for (enum what w = UNLINK; w < WHATS; w++) {
+		const struct result *a = &r[w][KERNEL], *b = &r[w][KUNION];
+
+		if (!did[w])
+			continue;
+		ok &= stall_print_row(what_names[w], a->op_s, b->op_s, op_bound(w, park), op_note(w, park));
+		ok &= stall_print_row("  slowest create", a->create_s, b->create_s, create_bound(w, park), NULL);
+		if (!opt.alone)
+			stall_print_row("  writer", a->open_s, b->open_s, 0,
+					b->open_err ? "under kunion: the file is gone (ENOENT)" : NULL);
+		stall_print_row("  slowest nap", a->nap_s, b->nap_s, 0, w == UNLINK ? "of 5 ms: the machine's own hiccups" : NULL);
+	}
 	return ok;
 }
 
 static int compare(void)
 {
-	char lower[PATH_MAX], events[2][PATH_MAX], summary[256], tier[32] = "none";
-	struct result r[2][2];
+	char lower[PATH_MAX], events[WHATS][PATH_MAX], summary[256], tier[32] = "none";
+	/* What manage makes of the others is what it makes of a rename. */
+	const bool did[WHATS] = { !opt.alone, true, opt.alone || guards(), opt.alone || guards() };
+	struct result r[WHATS][2];
 	struct stat before, after;
 	bool ok;
 
 	if (!opt.dir)
 		use_disk();
+	/* A disk that is a sparse file is slow where it is written for the first time: not at the cost of who comes first. */
+	path_of(lower, "warm");
+	fill_file(lower);
+	unlink(lower);
 	make_dir("lower");
 	make_dir("lower/dir");
 	path_of(lower, "lower/dir/big");
 	fill_file(lower);
 	stat(lower, &before);
-	for (int w = UNLINK; w <= RENAME; w++) {
+	for (enum what w = UNLINK; w < WHATS; w++) {
 		char name[32];
 
+		if (!did[w])
+			continue;
 		snprintf(name, sizeof(name), "events-%s", what_names[w]);
 		path_of(events[w], name);
 		unlink(events[w]);
@@ -514,8 +419,10 @@ static int compare(void)
 				r[w][KUNION] = again;
 		}
 	}
-	ok = print_table(r, tier);
-	for (int w = UNLINK; w <= RENAME; w++) {
+	ok = print_table(r, did, tier);
+	for (enum what w = UNLINK; w < WHATS; w++) {
+		if (!did[w])
+			continue;
 		printf("\nWhat kunion saw, %s:\n", what_names[w]);
 		stall_print_events(events[w]);
 	}
@@ -530,7 +437,9 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "check", no_argument, NULL, 'c' },	 { "cold", no_argument, NULL, 'C' },
 		{ "size", required_argument, NULL, 's' }, { "dir", required_argument, NULL, 'd' },
-		{ "run", required_argument, NULL, 'r' }, { "why", no_argument, NULL, 'w' }, { 0 },
+		{ "run", required_argument, NULL, 'r' }, { "why", no_argument, NULL, 'w' },
+		{ "mode", required_argument, NULL, 'm' }, { "alone", no_argument, NULL, 'a' },
+		{ "no-why", no_argument, NULL, 'n' },	 { 0 },
 	};
 	const char *run = NULL;
 	int c;
@@ -552,6 +461,14 @@ int main(int argc, char **argv)
 		case 'w':
 			opt.why = true;
 			break;
+		case 'm':
+			opt.mode = optarg;
+			break;
+		case 'a':
+			opt.alone = true;
+			break;
+		case 'n':
+			break;
 		case 'r':
 			run = optarg;
 			break;
@@ -561,8 +478,11 @@ int main(int argc, char **argv)
 	}
 	if (!opt.size)
 		die("--size: MiB above 0");
-	if (run && argc - optind == 2)
-		return run_one(strcmp(run, "rename") ? UNLINK : RENAME, argv[optind], argv[optind + 1]);
+	if (strcmp(opt.mode, "manage") && !guards())
+		die("--mode: manage or guard");
+	for (enum what w = UNLINK; run && w < WHATS; w++)
+		if (!strcmp(run, what_names[w]) && argc - optind == 2)
+			return run_one(w, argv[optind], argv[optind + 1]);
 	if (argc != optind)
 		die("too many arguments; see the top of selftests/bench_stall.c");
 	return compare();

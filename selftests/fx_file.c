@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -240,6 +241,14 @@ bool fx_in_upper(const struct fx *fx, const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", fx->upper, name);
 	return fx_exists(path) && !fx_is_whiteout(fx, name);
+}
+
+uint64_t fx_upper_free(const struct fx *fx)
+{
+	struct statvfs st;
+
+	FX_REQUIRE(statvfs(fx->upper_base, &st) == 0, "%s", fx->upper_base);
+	return (uint64_t)st.f_bfree * st.f_bsize;
 }
 
 void fx_look(const struct fx *fx, const char *name, struct fx_outcome *o)

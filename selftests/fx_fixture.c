@@ -16,6 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+const char *fx_left_out;
 const char *fx_here_file = "?";
 int fx_here_line;
 
@@ -140,6 +141,8 @@ void fx_init(struct fx *fx, const struct fx_opts *opts)
 	setenv("KUNION_RUN_DIR", FX_DIR "/run", 1);
 	setenv("KUNION_STATE_DIR", FX_DIR "/state", 1);
 	setenv("KUNION_STOP_DIR", FX_DIR "/stop", 1);
+	if (fx_left_out)
+		fx_without(fx, fx_left_out);
 }
 
 const char *fx_name(const char *fmt, ...)

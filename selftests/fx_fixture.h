@@ -66,6 +66,19 @@ struct fx {
 	unsigned int strangers; /* kunion processes that are not ours */
 };
 
+/*
+ * At the top of a test program that is not about observation. FX_LEAN: kunion goes without the observing programs that only add to what is told of
+ * the kernel's copy-ups. FX_BARE: without any, so that events tell of its own only. Attaching them takes half of the time of such a test.
+ */
+extern const char *fx_left_out;
+#define FX_LEAN FX_LEAVE_OUT("observe-details")
+#define FX_BARE FX_LEAVE_OUT("observer")
+#define FX_LEAVE_OUT(part)                                           \
+	__attribute__((constructor)) static void fx_leave_out(void) \
+	{                                                            \
+		fx_left_out = (part);                                \
+	}
+
 /* Setting up (fx_fixture.c) */
 
 void fx_init(struct fx *fx, const struct fx_opts *opts);
@@ -109,6 +122,8 @@ bool fx_no_temps(const struct fx *fx);
 bool fx_exists(const char *path);
 bool fx_is_whiteout(const struct fx *fx, const char *name);
 bool fx_in_upper(const struct fx *fx, const char *name);
+/* Free bytes of the upper file system. */
+uint64_t fx_upper_free(const struct fx *fx);
 
 /* All that is to be compared between the kernel alone and kunion. */
 struct fx_outcome {
@@ -145,6 +160,8 @@ void fx_stop_arm_after(const struct fx *fx, const char *name, unsigned int pass)
 void fx_stop_wait(const struct fx *fx, const char *name, int ms);
 bool fx_stop_hit(const struct fx *fx, const char *name);
 void fx_stop_go(const struct fx *fx, const char *name);
+/* Leaves a part of kunion out; before fx_attach(). */
+void fx_without(const struct fx *fx, const char *part);
 
 /* Calls beside the test (fx_op.c) */
 
@@ -169,6 +186,8 @@ bool fx_op_wait(struct fx_op *op, int ms);
 /* Asleep in kunion's gate at this moment. */
 bool fx_op_parked(const struct fx_op *op);
 bool fx_wait_parked(const struct fx_op *op, int ms);
+/* It has the kernel copy something: the upper file system has become fuller than before. False: the call was over too soon. */
+bool fx_wait_copying(const struct fx *fx, uint64_t before, const struct fx_op *op);
 void fx_op_kill(struct fx_op *op, int sig);
 double fx_op_ms(const struct fx_op *op);
 

@@ -137,6 +137,18 @@ bool fx_wait_parked(const struct fx_op *op, int ms)
 	return true;
 }
 
+bool fx_wait_copying(const struct fx *fx, uint64_t before, const struct fx_op *op)
+{
+	while (!fx_op_done(op)) {
+		uint64_t now = fx_upper_free(fx);
+
+		if (now < before && before - now > (uint64_t)FX_MB(2))
+			return true;
+		usleep(200);
+	}
+	return false;
+}
+
 void fx_op_kill(struct fx_op *op, int sig)
 {
 	if (op->pid)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -55,6 +56,20 @@ long fx_note_call(const char *what, long r)
 	fx_note("%s: %s", what, r < 0 ? strerrorname_np(err) : "ok");
 	errno = err;
 	return r;
+}
+
+void fx_note_events(const char *what, int fd)
+{
+	char buf[8192] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		for (ssize_t at = 0; at < n;) {
+			const struct inotify_event *ev = (const void *)(buf + at);
+
+			fx_note("%s: watch %d: %#x %s", what, ev->wd, ev->mask, ev->len ? ev->name : "");
+			at += (ssize_t)sizeof(*ev) + ev->len;
+		}
 }
 
 /* files */

@@ -35,6 +35,8 @@ void fx_scene_engine(const struct fx *fx, const char *engine);
 __attribute__((format(printf, 1, 2))) void fx_note(const char *fmt, ...);
 /* The return value or errno of a call, by the name of it. Gives back r. */
 long fx_note_call(const char *what, long r);
+/* What an inotify descriptor (IN_NONBLOCK) has. */
+void fx_note_events(const char *what, int fd);
 /*
  * All that can be seen of a file but its number: type, mode, owner, size, links, times (one of this run is "now"), xattrs,
  * contents. A directory's contents are its names.

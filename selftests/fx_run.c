@@ -301,3 +301,11 @@ void fx_stop_go(const struct fx *fx, const char *name)
 	unlink(fx_stop_file(fx, name, "stop"));
 	unlink(fx_stop_file(fx, name, "hit"));
 }
+
+void fx_without(const struct fx *fx, const char *part)
+{
+	int fd = open(fx_stop_file(fx, part, "without"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	FX_REQUIRE(fd >= 0, "%s", part);
+	close(fd);
+}

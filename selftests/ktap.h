@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KTAP_LIMIT_DEFAULT 60
+#define KTAP_LIMIT_DEFAULT 120
 #define KTAP_REASON_MAX 256
 
 enum ktap_exit { KTAP_EXIT_PASS = 0, KTAP_EXIT_FAIL = 1, KTAP_EXIT_USAGE = 2, KTAP_EXIT_SKIP = 4 };

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # run.sh PROG...: runs KTAP test programs one after the other, shows what they print, and ends with a line
 # "N passed, N failed, N skipped" that counts tests. Status 0 only when none failed and at least one passed.
-# A program that crashes, hangs ($KTAP_PROG_TIMEOUT seconds, default 600), or does not finish its plan has failed tests.
+# A program that crashes, hangs ($KTAP_PROG_TIMEOUT seconds, default 900), or does not finish its plan has failed tests.
 # Plain sh: it also runs where there is only busybox.
 set -u
 
-limit=${KTAP_PROG_TIMEOUT:-600}
+limit=${KTAP_PROG_TIMEOUT:-900}
 passed=0 failed=0 skipped=0 number=0
 
 if [ $# -eq 0 ]; then
@@ -57,12 +57,15 @@ for prog; do
 	*) prog=./$prog ;;
 	esac
 	{
+		date +%s >"$tmp/start"
 		timeout -k 10 "$limit" "$prog" 2>&1 </dev/null
 		echo $? >"$tmp/status"
 	} | tee "$tmp/log" | while IFS= read -r line || [ -n "$line" ]; do
 		printf '  %s\n' "$line"
 	done
 	read -r status <"$tmp/status"
+	read -r start <"$tmp/start"
+	echo "# $name: $(($(date +%s) - start)) s"
 	# shellcheck disable=SC2046 # four words are wanted
 	set -- $(tally)
 	plan=$1 ok=$2 bad=$3 skip=$4

@@ -91,7 +91,7 @@ static inline void stall_print_copyup(struct json_object *o)
 		printf("left to the kernel after ");
 	else
 		printf("%s after ", result);
-	stall_print_us(stall_int(o, "copy_us") + stall_int(o, "queued_us"));
+	stall_print_us(bytes ? stall_int(o, "copy_us") + stall_int(o, "queued_us") : stall_int(o, "total_us"));
 	if (stall_int(o, "commit_us")) {
 		printf(", commit ");
 		stall_print_us(stall_int(o, "commit_us"));
@@ -118,7 +118,12 @@ static inline void stall_print_events(const char *file)
 	while (f && n < STALL_EVENTS_MAX && getline(&line, &size, f) > 0) {
 		struct json_object *o = json_tokener_parse(line);
 
-		if (o)
+		const char *what = o ? stall_str(o, "event") : "";
+
+		/* Not of this story. */
+		if (!strcmp(what, "union") || !strcmp(what, "changed") || !strcmp(what, "totals"))
+			json_object_put(o);
+		else if (o)
 			events[n++] = (struct stall_event){ .o = o };
 	}
 	free(line);

@@ -7,6 +7,8 @@
 #include <sys/ioctl.h>
 #include <sys/xattr.h>
 
+FX_BARE
+
 static void make_lower(struct fx *fx)
 {
 	fx_lower(fx, fx_in("f"), FX_KB(256), 0644);

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+FX_BARE
+
 /* Torn, mixed, short and foreign contents are told from whole ones. */
 KTAP_TEST(stamps)
 {

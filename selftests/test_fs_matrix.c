@@ -7,6 +7,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
+FX_BARE
+
 #define SIZE FX_MB(1) /* of a scene's f */
 
 /* Are all of the file's blocks shared with another? Where the file system cannot tell, they are not. */

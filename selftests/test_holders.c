@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <sys/xattr.h>
 
+FX_LEAN
+
 #define SIZE FX_MB(1) /* of a scene's f */
 
 /* Everything of a holder is in this process, but for what needs a mount namespace or a program. */

@@ -13,6 +13,8 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+FX_LEAN
+
 #define SIZE FX_MB(1) /* of a scene's f */
 
 /* Writes block 1 through a descriptor opened like this. */

@@ -76,8 +76,8 @@ static void check_event(const struct fx *fx, const char *path, const char *op, p
 
 	if (!KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", path, NULL), "%s is not told", path))
 		return;
-	KTAP_CHECK(fx_event_count(fx, "path", path, NULL) == 1, "%s is told more than once", path);
-	line = fx_event_find(fx, "path", path, NULL);
+	KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", path, NULL) == 1, "%s is told more than once", path);
+	line = fx_event_find(fx, "event", "copyup", "path", path, NULL);
 	KTAP_CHECK(!strcmp(field(line, "op"), op), "op of %s: %s", path, field(line, "op"));
 	KTAP_CHECK(!strcmp(field(line, "engine"), "kernel"), "%s", field(line, "engine"));
 	KTAP_CHECK(!strcmp(field(line, "result"), "ok"), "%s", field(line, "result"));
@@ -152,7 +152,7 @@ KTAP_TEST(what_copies_nothing_is_not_told)
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/open") }) == 0);
 	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/open", NULL));
 	/* And the directory, which the unlink copied. */
-	KTAP_CHECK(fx_event_count(&fx, NULL) == 2 && fx_event_count(&fx, "path", "/d", NULL) == 1);
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", NULL) == 2 && fx_event_count(&fx, "path", "/d", NULL) == 1);
 	fx_end(&fx);
 }
 
@@ -172,12 +172,12 @@ KTAP_TEST(unattached_union_is_not_told)
 	}
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/open") }) == 0);
 	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/open", NULL));
-	KTAP_CHECK(fx_event_count(&fx, "union", fx.merged, NULL) == 2 && fx_event_count(&fx, NULL) == 2,
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "union", fx.merged, NULL) == 2 && fx_event_count(&fx, "event", "copyup", NULL) == 2,
 		   "another union is told of");
 	fx_detach(&fx);
 	/* Nor is this one, once detached. */
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/chmod") }) == 0);
-	KTAP_CHECK(fx_event_count(&fx, NULL) == 2);
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", NULL) == 2);
 	KTAP_CHECK(umount2(FX_DIR "/merged2", 0) == 0);
 	fx_end(&fx);
 }
@@ -195,7 +195,8 @@ KTAP_TEST(contended_copy_up_is_told_once)
 		KTAP_CHECK(fx_op_wait(&writers[i], FX_LONG) && writers[i].res->err == 0);
 	KTAP_CHECK(fx_call_now(&(struct fx_call){ .kind = FX_OPEN_W, .path = fx_path(&fx, "d/chmod") }) == 0);
 	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "path", "/d/chmod", NULL));
-	KTAP_CHECK(fx_event_count(&fx, "path", "/d/open", NULL) == 1, "%d", fx_event_count(&fx, "path", "/d/open", NULL));
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", "path", "/d/open", NULL) == 1, "%d",
+		   fx_event_count(&fx, "event", "copyup", "path", "/d/open", NULL));
 	fx_end(&fx);
 }
 

@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 
+FX_BARE
+
 #define HOLD_MS 1200 /* longer than a waiter's slice */
 /* A call is slow from here; a busy machine makes one or the other so. */
 #define SLOW_MS (HOLD_MS / 8.0)

@@ -5,6 +5,8 @@
  */
 #include "fx_fixture.h"
 
+FX_LEAN
+
 /* With the copy held up: the name is gone for everybody, and nothing of the copy has it. */
 static void mid(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {

@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 
+FX_LEAN
+
 #define SIZE FX_KB(256)
 
 /* What is told of a file: one copy, of its size, by kunion. */

@@ -5,8 +5,12 @@
  */
 #include "fx_fixture.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+
+FX_LEAN
 
 #define USER 1000
 #define OTHER 65534
@@ -169,6 +173,44 @@ KTAP_TEST(full_then_room)
 		}
 		fx_end(&fx);
 	}
+}
+
+/* Is an unlinked file of this owner among kunion's descriptors? */
+static bool temporary_of(const struct fx *fx, uid_t uid, gid_t gid)
+{
+	DIR *dir = opendir(fx_name("/proc/%d/fd", fx->kunion));
+	struct dirent *d;
+	bool found = false;
+
+	KTAP_REQUIRE(dir);
+	while ((d = readdir(dir))) {
+		struct stat st;
+
+		if (!fstatat(dirfd(dir), d->d_name, &st, 0) && S_ISREG(st.st_mode) && !st.st_nlink && st.st_uid == uid && st.st_gid == gid)
+			found = true;
+	}
+	closedir(dir);
+	return found;
+}
+
+/* While it grows, a copy's blocks count as the requester's; in the end as the file's owner's. */
+KTAP_TEST(charged_to_the_requester)
+{
+	struct fx_op op;
+	struct stat st;
+	struct fx fx;
+
+	begin(&fx, &ext4);
+	fx_attach(&fx, NULL);
+	fx_stop_arm(&fx, "copy-chunk");
+	fx_call_start(&op, FX_CALL(FX_OPEN_W, fx_path(&fx, "both"), .as = OTHER));
+	fx_stop_wait(&fx, "copy-chunk", FX_LONG);
+	KTAP_CHECK(temporary_of(&fx, OTHER, OTHER));
+	fx_stop_go(&fx, "copy-chunk");
+	KTAP_REQUIRE(fx_op_wait(&op, FX_LONG));
+	KTAP_CHECK(op.res->err == 0, "%s", strerror(op.res->err));
+	KTAP_CHECK(stat(fx_upath(&fx, "both"), &st) == 0 && st.st_uid == 0 && st.st_gid == 0, "uid %u", st.st_uid);
+	fx_end(&fx);
 }
 
 KTAP_MAIN()

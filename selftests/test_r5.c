@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 
+FX_BARE
+
 /* With the copy held up: the name has the other file. The first call may have gone on with that already. */
 static void mid(struct fx *fx, const struct fx_race *r, const struct fx_point *p, const char *dir)
 {

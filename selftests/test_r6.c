@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+FX_LEAN
+
 #define SIZE FX_KB(256)
 #define LATER 9 /* stamp of what is written after the commit */
 #define PROBE_STATUS 42
@@ -102,6 +104,7 @@ static void reader_at(struct fx *fx, const struct fx_point *p, enum fx_call_kind
 	KTAP_REQUIRE(fx_op_wait(&reader, FX_LONG), "%s", dir);
 	KTAP_CHECK(reader.res->err == 0, "%s: the reader: %s", dir, strerror(reader.res->err));
 	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", in, "result", "ok", "engine", "kunion", NULL), "%s", dir);
+	fx_event_wait(fx, p->commit && !p->renamed, FX_LONG, "event", "wait", "path", in, "op", "read", "on", "commit", NULL);
 	KTAP_CHECK(fx_event_count(fx, "event", "wait", "path", in, "op", "read", "on", "commit", NULL) == (p->commit && !p->renamed),
 		   "%s: the reader's wait", dir);
 }

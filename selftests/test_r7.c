@@ -4,6 +4,8 @@
 
 #include <sys/mman.h>
 
+FX_BARE
+
 #define SIZE FX_KB(256)
 
 struct look {

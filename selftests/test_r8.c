@@ -7,6 +7,8 @@
 
 #include <dirent.h>
 
+FX_BARE
+
 #define SIZE FX_KB(256)
 #define NEW_SIZE FX_BLOCK
 #define NEW 0xe3e3e3e3u

@@ -17,6 +17,8 @@
 #include <sys/random.h>
 #include <sys/sysmacros.h>
 
+FX_BARE
+
 #define SHOWN_MAX 3 /* rounds told in full */
 #define ROUND_LIMIT 120 /* seconds */
 

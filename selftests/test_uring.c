@@ -9,6 +9,8 @@
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
 
+FX_LEAN
+
 struct ring {
 	int fd;
 	struct io_uring_params p;
