@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# make [V=1] [O=DIR] [SANITIZE=1]; make deps, tests, check, demo, install, uninstall, clean
+# make [V=1] [O=DIR] [SANITIZE=1]; make deps, man, tests, check, demo, install, uninstall, clean
 
 O ?= build
 PREFIX ?= /usr/local
@@ -21,14 +21,14 @@ endif
 .SUFFIXES:
 .SECONDARY:
 
-LIBS := libbpf fuse3 json-c
+LIBS := libbpf fuse3 json-c libseccomp ncursesw libconfig
 CFLAGS ?= -O2 -g
 # With sanitizers gcc sees truncations and overlaps that are none.
 WARN := -Wall -Wextra $(if $(CI),$(if $(SANITIZE),-Wno-format-truncation -Wno-restrict,-Werror))
 comma := ,
 SAN := $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer)
 # Recipes ask pkg-config when they run, so that `make deps` works on a machine that has none of this yet.
-ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SAN) -D_GNU_SOURCE -DKU_VERSION='"$(VERSION)"' -Iuser -Ibpf -I$(O) \
+ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) $(SAN) -D_GNU_SOURCE -DKU_VERSION='"$(VERSION)"' -Iuser $(addprefix -I,$(USER_DIRS)) -Ibpf -I$(O) \
 	-pthread $(shell $(PKG_CONFIG) --cflags $(LIBS))
 ALL_LIBS = $(LDFLAGS) $(SAN) -pthread $(shell $(PKG_CONFIG) --libs $(LIBS)) -lm
 
@@ -37,14 +37,23 @@ BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -D__bpf__ -Wall -Wextra -Wno-unused-parameter \
 	$(if $(CI),-Werror) -I. -Ibpf
 
-USER_SRC := $(wildcard user/*.c)
+# gate_child and report/page are no parts of the program, but data in it.
+USER_DIRS := user/policy user/report user/top
+USER_SRC := $(wildcard user/*.c $(addsuffix /*.c,$(USER_DIRS)))
 USER_OBJ := $(USER_SRC:user/%.c=$(O)/user/%.o)
-LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ)) $(O)/gate_child_blob.o
-SKELS := $(O)/kunion_impl.skel.h $(O)/kunion_kfunc.skel.h
+BLOBS := $(O)/gate_child_blob.o $(O)/report_page_blob.o
+LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ)) $(BLOBS)
+SKELS := $(O)/kunion_impl.skel.h $(O)/kunion_kfunc.skel.h $(O)/kunion_none.skel.h $(O)/kunion_observe.skel.h \
+	$(O)/kunion_policy.skel.h
 
-all: $(O)/kunion
+# Manual pages are plain text here and built where rst2man is.
+RST2MAN ?= $(shell command -v rst2man)
+MAN_INCLUDED := $(wildcard user/man/options-*.rst)
+MAN := $(patsubst user/man/%.rst,$(O)/man/%,$(filter-out $(MAN_INCLUDED),$(wildcard user/man/*.rst)))
 
-$(O)/kunion: $(USER_OBJ) $(O)/gate_child_blob.o
+all: $(O)/kunion $(if $(RST2MAN),man)
+
+$(O)/kunion: $(USER_OBJ) $(BLOBS)
 	$(call msg,LD,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(ALL_LIBS)
 
@@ -53,10 +62,15 @@ $(O)/user/%.o: user/%.c | $(SKELS)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# One source, twice: the two spellings of a kfunc cannot stand in one object (KERNEL.md 4).
+# One source, three times: the two spellings of a kfunc cannot stand in one object (KERNEL.md 4), nor their users where there is none.
 $(O)/kunion_impl.bpf.o: BPF_DEFS := -DKU_TASK_WORK_IMPL
 $(O)/kunion_kfunc.bpf.o: BPF_DEFS :=
-$(O)/kunion_impl.bpf.o $(O)/kunion_kfunc.bpf.o: bpf/kunion.bpf.c
+$(O)/kunion_none.bpf.o: BPF_DEFS := -DKU_TASK_WORK_NONE
+$(O)/kunion_impl.bpf.o $(O)/kunion_kfunc.bpf.o $(O)/kunion_none.bpf.o: bpf/kunion.bpf.c
+$(O)/kunion_observe.bpf.o: bpf/observe.bpf.c
+$(O)/kunion_policy.bpf.o: bpf/policy.bpf.c
+$(O)/kunion_impl.bpf.o $(O)/kunion_kfunc.bpf.o $(O)/kunion_none.bpf.o $(O)/kunion_observe.bpf.o \
+$(O)/kunion_policy.bpf.o:
 	$(call msg,BPF,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(BPF_DEFS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $<
@@ -76,7 +90,25 @@ $(O)/gate_child_blob.o: user/gate_child/blob.S $(O)/gate_child
 	$(call msg,AS,$@)
 	$(Q)$(CC) -DBLOB='"$(O)/gate_child"' -c -o $@ $<
 
--include $(wildcard $(O)/*.d $(O)/user/*.d $(O)/selftests/*.d $(O)/unit/*.d)
+# The page lets nothing run but its own style and script, told by their hashes. `env`: sh's own printf need not know \x.
+page_hash = "$$(env printf %b "$$(sha256sum user/report/page/$(1) | cut -c 1-64 | sed 's/../\\x&/g')" | base64)"
+
+$(O)/report_page_blob.o: user/report/page/blob.S user/report/page/page.css user/report/page/page.js
+	$(call msg,AS,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -DCSS='"user/report/page/page.css"' -DJS='"user/report/page/page.js"' \
+		-DCSS_HASH="\"$(call page_hash,page.css)\"" -DJS_HASH="\"$(call page_hash,page.js)\"" -c -o $@ $<
+
+man: $(MAN)
+
+# --strict: what it would only warn of is an error.
+$(O)/man/%: user/man/%.rst $(MAN_INCLUDED)
+	$(call msg,MAN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(or $(RST2MAN),rst2man) --strict --no-generator --no-datestamp $< $@
+	$(Q)sed -i -e 's/@VERSION@/$(VERSION)/' -e '/^\.TH/a .nh' $@
+
+-include $(wildcard $(O)/*.d $(O)/user/*.d $(O)/user/*/*.d $(O)/selftests/*.d $(O)/unit/*.d)
 
 # Tests: found, not listed.
 TEST_SRC := $(wildcard selftests/test_*.c)
@@ -117,13 +149,23 @@ deps:
 check demo: deps
 	$(Q)O=$(O) scripts/$@
 
+MAN_DIR = $(DESTDIR)$(PREFIX)/share/man
+
 install: all
 	install -D -m 0755 $(O)/kunion $(DESTDIR)$(PREFIX)/sbin/kunion
+ifneq ($(RST2MAN),)
+	install -d $(MAN_DIR)/man1 $(MAN_DIR)/man5
+	install -m 0644 $(filter %.1,$(MAN)) $(MAN_DIR)/man1
+	install -m 0644 $(filter %.5,$(MAN)) $(MAN_DIR)/man5
+else
+	@echo 'The manual pages are left out: rst2man is missing (Debian: python3-docutils).'
+endif
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/kunion
+	rm -f $(patsubst $(O)/man/%,$(MAN_DIR)/man1/%,$(filter %.1,$(MAN))) $(patsubst $(O)/man/%,$(MAN_DIR)/man5/%,$(filter %.5,$(MAN)))
 
 clean:
 	rm -rf $(O)
 
-.PHONY: all tests deps check demo install uninstall clean
+.PHONY: all man tests deps check demo install uninstall clean
