@@ -38,7 +38,7 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -D__bpf__ 
 	$(if $(CI),-Werror) -I. -Ibpf
 
 # gate_child and report/page are no parts of the program, but data in it.
-USER_DIRS := user/policy user/report user/top
+USER_DIRS := user/layer user/policy user/report user/top
 USER_SRC := $(wildcard user/*.c $(addsuffix /*.c,$(USER_DIRS)))
 USER_OBJ := $(USER_SRC:user/%.c=$(O)/user/%.o)
 BLOBS := $(O)/gate_child_blob.o $(O)/report_page_blob.o

@@ -212,6 +212,9 @@ static int ku_union_options(struct ku_union *u, const char *options)
 		u->lowerdir = ku_mount_lowerdirs(options);
 	if (!u->lowerdir)
 		return -ENOMEM;
+	u->workdir = ku_mount_option(options, "workdir");
+	if (!u->workdir)
+		return errno ? -errno : -EINVAL;
 	/* With the prefix: mounts of different parts record paths below different roots. */
 	if (asprintf(&u->key, "%s//%s", u->upperdir, u->prefix) < 0) {
 		u->key = NULL;
@@ -238,7 +241,7 @@ static uint64_t ku_mnt_unique(int fd)
 	return st.stx_mnt_id;
 }
 
-static int ku_union_look(struct ku_union *u, const char *path, char err[static KU_UNION_ERR])
+static int ku_union_look(struct ku_union *u, const char *path, bool writable, char err[static KU_UNION_ERR])
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *line = NULL;
@@ -270,12 +273,13 @@ static int ku_union_look(struct ku_union *u, const char *path, char err[static K
 		return ku_union_err(err, r, path, "its mount is not in /proc/self/mountinfo; run in its mount namespace and root");
 	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
 		return ku_union_err(err, -EINVAL, path, "below an overlay, not the root of one; give %s", m.mountpoint);
-	if (ku_has_option(m.options, "ro") || ku_has_option(m.super_options, "ro"))
+	if (writable && (ku_has_option(m.options, "ro") || ku_has_option(m.super_options, "ro")))
 		return ku_union_err(err, -EROFS, path, "this overlay is mounted read-only; mount it read-write");
 
 	u->mnt_id = st.stx_mnt_id;
 	u->mnt_unique = ku_mnt_unique(fd);
 	u->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	u->ours = !strcmp(m.source, KU_UNION_SOURCE);
 	u->prefix = strdup(m.root);
 	r = u->prefix ? ku_union_options(u, m.super_options) : -ENOMEM;
 	if (r == -EROFS)
@@ -283,16 +287,26 @@ static int ku_union_look(struct ku_union *u, const char *path, char err[static K
 	return r < 0 ? ku_union_err(err, r, path, "%s", strerror(-r)) : 0;
 }
 
-int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR])
+static int ku_union_new(const char *path, struct ku_union *ret, bool writable, char err[static KU_UNION_ERR])
 {
 	struct ku_union u = { .lock_fd = -1 };
-	int r = ku_union_look(&u, path, err);
+	int r = ku_union_look(&u, path, writable, err);
 
 	if (r < 0)
 		ku_union_close(&u);
 	else
 		*ret = u;
 	return r;
+}
+
+int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR])
+{
+	return ku_union_new(path, ret, true, err);
+}
+
+int ku_union_inspect(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR])
+{
+	return ku_union_new(path, ret, false, err);
 }
 
 /*
@@ -377,6 +391,7 @@ void ku_union_close(struct ku_union *u)
 	free(u->prefix);
 	free(u->upperdir);
 	free(u->lowerdir);
+	free(u->workdir);
 	free(u->key);
 	*u = (struct ku_union){ .lock_fd = -1 };
 }

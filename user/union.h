@@ -8,17 +8,20 @@
 #include <sys/types.h>
 
 #define KU_UNION_ERR 256
+#define KU_UNION_SOURCE "kunion" /* what mountinfo shows as source of an overlay that is ours */
 
 struct ku_union {
 	char *path;	/* merged directory: absolute, no symbolic links */
 	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
 	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with its backslashes */
 	char *lowerdir; /* "" where the kernel shows none; layers parted by ':', with their backslashes */
+	char *workdir;	/* likewise */
 	char *key;	/* for ku_intents_open() */
 	dev_t dev;	/* of the overlay's superblock: st_dev of its directories */
 	uint64_t mnt_id;
 	uint64_t mnt_unique; /* never used again, unlike mnt_id and dev; 0 before Linux 6.8 */
 	bool metacopy, volatile_, index, userxattr, nfs_export, redirect_dir; /* the options in force */
+	bool ours; /* `kunion attach --upper` put it over what is its lower layer */
 	int lock_fd;
 };
 
@@ -27,6 +30,9 @@ struct ku_union {
  * No descriptor on it is kept. Returns 0, or -errno with a line in err ("what: why; what would be right") for the caller to print.
  */
 int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR]);
+
+/* The same for who only looks: it may be read-only, too. */
+int ku_union_inspect(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR]);
 
 /* Also ends the lock. Harmless on a zeroed struct whose lock_fd is -1 and on a closed one. */
 void ku_union_close(struct ku_union *u);

@@ -48,7 +48,7 @@ static void ku_drift_trouble(struct ku_drift *d, const char *path, int err)
 {
 	_cleanup_free_ char *text = ku_terminal_text(path, true);
 
-	ku_warn("report: %s of the upper layer cannot be looked at: %s", text ? text : "a file", strerror(-err));
+	ku_warn("%s of the upper layer cannot be looked at: %s", text ? text : "a file", strerror(-err));
 	d->incomplete = true;
 }
 
@@ -366,7 +366,7 @@ int ku_drift_new(const struct ku_union *u, struct ku_drift **ret, char err[stati
 	if (!d || !work) {
 		free(d);
 		free(work);
-		snprintf(err, KU_UNION_ERR, "report: out of memory");
+		snprintf(err, KU_UNION_ERR, "%s: out of memory", u->path);
 		return -ENOMEM;
 	}
 	*work = (struct ku_drift_work){ .seen = KU_MAP(struct ku_drift_seen, 0), .processes = KU_MAP(struct ku_drift_process, 0) };

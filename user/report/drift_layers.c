@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "beneath.h"
 #include "drift_work.h"
 #include "sys.h"
 #include "util.h"
@@ -307,7 +308,7 @@ static int ku_layers_upper(const struct ku_union *u, struct ku_layers *l, char e
 	const char *const names[] = { u->upperdir, plain };
 
 	if (!plain)
-		return ku_layers_err(err, -ENOMEM, "report: out of memory");
+		return ku_layers_err(err, -ENOMEM, "%s: out of memory", u->path);
 	ku_unbackslash(plain);
 	for (size_t i = 0; i < KU_ARRAY_SIZE(names) && *u->upperdir == '/'; i++) {
 		l->upper = open(names[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -340,7 +341,7 @@ int ku_layers_open(const struct ku_union *u, struct ku_layers *ret, char err[sta
 	if (!u->userxattr && !ku_reads_trusted())
 		return ku_layers_err(err, -EPERM, "%s: what overlayfs notes in its upper layer only root can read, outside of user namespaces",
 				     u->path);
-	r = all ? ku_layers_upper(u, ret, err) : ku_layers_err(err, -ENOMEM, "report: out of memory");
+	r = all ? ku_layers_upper(u, ret, err) : ku_layers_err(err, -ENOMEM, "%s: out of memory", u->path);
 	/* Behind "::" there are layers that only have data. */
 	for (char *at = all, *end; !r && at && *at && *at != ':'; at = end) {
 		int *more = reallocarray(ret->lower, ret->n + 1, sizeof(*more));
@@ -350,10 +351,14 @@ int ku_layers_open(const struct ku_union *u, struct ku_layers *ret, char err[sta
 		if (*end)
 			*end++ = '\0';
 		if (!more)
-			return ku_layers_err(err, -ENOMEM, "report: out of memory");
+			return ku_layers_err(err, -ENOMEM, "%s: out of memory", u->path);
 		ret->lower = more;
 		ku_unbackslash(at);
-		more[ret->n] = *at == '/' ? open(at, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+		/* Mounted over what is its own layer: that is there no more, or rather below. */
+		if (!strcmp(at, u->path))
+			more[ret->n] = ku_beneath(u->path, u->dev);
+		else
+			more[ret->n] = *at == '/' ? open(at, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 		if (more[ret->n] < 0)
 			return ku_layers_err(err, -ENOENT,
 					     "%s: its lower directory '%s' is not to be found here; run in the mount namespace that mounted it",
