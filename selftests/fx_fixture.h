@@ -189,6 +189,8 @@ bool fx_wait_parked(const struct fx_op *op, int ms);
 /* It has the kernel copy something: the upper file system has become fuller than before. False: the call was over too soon. */
 bool fx_wait_copying(const struct fx *fx, uint64_t before, const struct fx_op *op);
 void fx_op_kill(struct fx_op *op, int sig);
+/* As of proc(5); '?' when it is gone. */
+char fx_task_state(pid_t pid);
 double fx_op_ms(const struct fx_op *op);
 
 enum fx_call_kind {

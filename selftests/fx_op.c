@@ -266,3 +266,19 @@ void fx_call_start(struct fx_op *op, const struct fx_call *c)
 
 	fx_op_start(op, c->as, fx_call_child, &copy);
 }
+
+char fx_task_state(pid_t pid)
+{
+	char path[64], line[256] = "", *end;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return '?';
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	end = strrchr(line, ')');
+	return end && end[1] ? end[2] : '?';
+}

@@ -210,7 +210,7 @@ static void steps_pending(struct fx *fx)
 		KTAP_REQUIRE(fx_wait_parked(&op, FX_LONG));
 	in_child(fx, one);
 	/* Told at once, not when the copy notices. */
-	KTAP_CHECK(fx_op_wait(&op, 5000), "who waited still waits");
+	KTAP_CHECK(fx_op_wait(&op, FX_LONG), "who waited still waits");
 	fx_note("waiter: %s", op.res->err ? strerrorname_np(op.res->err) : "ok");
 	fx_stop_go(fx, "copying");
 	fx_note_file(fx, "f");

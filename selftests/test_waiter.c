@@ -48,28 +48,12 @@ static void end_well(struct fx *fx, struct fx_op *op)
 	fx_end(fx);
 }
 
-static char state_of(pid_t pid)
-{
-	char path[64], line[256] = "", *end;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return '?';
-	if (!fgets(line, sizeof(line), f))
-		line[0] = '\0';
-	fclose(f);
-	end = strrchr(line, ')');
-	return end && end[1] ? end[2] : '?';
-}
-
 static bool wait_state(pid_t pid, char state, int ms)
 {
 	for (uint64_t end = fx_now_ns() + (uint64_t)ms * 1000000; fx_now_ns() < end; usleep(500))
-		if (state_of(pid) == state)
+		if (fx_task_state(pid) == state)
 			return true;
-	ktap_diag("state %c, not %c", state_of(pid), state);
+	ktap_diag("state %c, not %c", fx_task_state(pid), state);
 	return false;
 }
 
@@ -140,11 +124,11 @@ static void stopped(enum fx_call_kind kind)
 
 	begin(&fx, &op, kind, "30");
 	fx_op_kill(&op, SIGSTOP);
-	KTAP_CHECK(wait_state(op.pid, 'T', 5000));
+	KTAP_CHECK(wait_state(op.pid, 'T', FX_LONG));
 	fx_sleep_ms(50);
-	KTAP_CHECK(state_of(op.pid) == 'T', "stopped for good, not for a moment: %c", state_of(op.pid));
+	KTAP_CHECK(fx_task_state(op.pid) == 'T', "stopped for good, not for a moment: %c", fx_task_state(op.pid));
 	fx_op_kill(&op, SIGCONT);
-	KTAP_CHECK(fx_wait_parked(&op, 5000), "continued, it waits again");
+	KTAP_CHECK(fx_wait_parked(&op, FX_LONG), "continued, it waits again");
 	end_well(&fx, &op);
 }
 
@@ -167,11 +151,11 @@ KTAP_TEST(stopped_waiter_holds_up_nobody)
 	fx_call_start(&second, &(struct fx_call){ FX_OPEN_WRITE, fx_path(&fx, "d/f"), .id = fx_id("second") });
 	KTAP_REQUIRE(fx_wait_parked(&second, FX_LONG));
 	fx_op_kill(&first, SIGSTOP);
-	KTAP_REQUIRE(wait_state(first.pid, 'T', 5000));
+	KTAP_REQUIRE(wait_state(first.pid, 'T', FX_LONG));
 	fx_stop_go(&fx, "copying");
 	KTAP_CHECK(fx_op_wait(&second, FX_LONG) && second.res->err == 0, "errno %d", second.res->err);
 	KTAP_CHECK(fx_in_upper(&fx, "d/f"));
-	KTAP_CHECK(state_of(first.pid) == 'T' && !fx_op_done(&first), "state %c", state_of(first.pid));
+	KTAP_CHECK(fx_task_state(first.pid) == 'T' && !fx_op_done(&first), "state %c", fx_task_state(first.pid));
 	fx_op_kill(&first, SIGCONT);
 	KTAP_CHECK(fx_op_wait(&first, FX_LONG) && first.res->err == 0, "errno %d", first.res->err);
 	one_copy(&fx);
@@ -186,7 +170,7 @@ static bool wait_frozen(char want, int ms)
 {
 	char events[128] = "", *at = NULL;
 
-	for (uint64_t end = fx_now_ns() + (uint64_t)ms * 1000000; fx_now_ns() < end; usleep(500)) {
+	for (uint64_t end = fx_now_ns() + (uint64_t)ms * 1000000;; usleep(500)) {
 		int fd = open(CGROUP "/fx/cgroup.events", O_RDONLY | O_CLOEXEC);
 
 		if (read(fd, events, sizeof(events) - 1) < 0)
@@ -195,6 +179,8 @@ static bool wait_frozen(char want, int ms)
 		at = strstr(events, "frozen ");
 		if (at && at[7] == want)
 			return true;
+		if (fx_now_ns() >= end)
+			break;
 	}
 	ktap_diag("not frozen %c: %s", want, events);
 	return false;
@@ -211,11 +197,11 @@ static void frozen(enum fx_call_kind kind)
 		ktap_skip("no cgroup2 here");
 	fx_sh("echo %d >" CGROUP "/fx/cgroup.procs", op.pid);
 	fx_sh("echo 1 >" CGROUP "/fx/cgroup.freeze");
-	KTAP_CHECK(wait_frozen('1', 5000));
+	KTAP_CHECK(wait_frozen('1', FX_LONG));
 	fx_sleep_ms(50);
-	KTAP_CHECK(wait_frozen('1', 1) && !fx_op_parked(&op), "frozen for good, not for a moment");
+	KTAP_CHECK(wait_frozen('1', 0) && !fx_op_parked(&op), "frozen for good, not for a moment");
 	fx_sh("echo 0 >" CGROUP "/fx/cgroup.freeze");
-	KTAP_CHECK(fx_wait_parked(&op, 5000), "thawed, it waits again");
+	KTAP_CHECK(fx_wait_parked(&op, FX_LONG), "thawed, it waits again");
 	fx_stop_go(&fx, "copying");
 	KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0, "errno %d", op.res->err);
 	one_copy(&fx);
@@ -455,7 +441,7 @@ static double kprobe_ms(void)
 static void traced(enum fx_call_kind kind)
 {
 	unsigned int seconds = getenv("FX_LONG") ? 60 : 8, n = 0;
-	double ms, worst = 0;
+	double ms, least = FX_LONG, worst = 0;
 	struct fx_op op;
 	struct fx fx;
 
@@ -465,10 +451,12 @@ static void traced(enum fx_call_kind kind)
 	while (fx_op_ms(&op) < seconds * 1000.0) {
 		ms = kprobe_ms();
 		worst = ms > worst ? ms : worst;
+		least = ms < least ? ms : least;
 		n++;
 		fx_sleep_ms(100);
 	}
-	KTAP_CHECK(n >= 3 && worst < 3000, "a kprobe event took %.0f ms, the worst of %u", worst, n);
+	/* Asleep for as long as it waits, it would hold up the first one for longer than this loop lasts. A busy machine holds up one or the other. */
+	KTAP_CHECK(n >= 3 && least < 3000 && worst < seconds * 1000.0 / 2, "kprobe events took %.0f to %.0f ms, %u of them", least, worst, n);
 	KTAP_CHECK(fx_wait_parked(&op, FX_LONG), "still waiting after %u s", seconds);
 	end_well(&fx, &op);
 }

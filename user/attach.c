@@ -102,6 +102,9 @@ bool ku_attach_all(struct ku_session *s, char err[static 512])
 		if (s->opts.mode != KU_MODE_OBSERVE && !ku_attach_gate(s, at, err))
 			return false;
 		s->nalive++;
+		/* Known to be called: a first copy-up that the gate or the policy refuses is none, although the observer's own hook never saw one. */
+		if (s->observer && (s->judge || s->opts.mode != KU_MODE_OBSERVE))
+			ku_obs_lsm_works(ku_observer_bpf(s->observer));
 		if (s->observer && ku_obs_union_add(ku_observer_bpf(s->observer), dev)) {
 			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(errno));
 			return false;

@@ -302,6 +302,16 @@ int ku_obs_union_add(const struct ku_obs *o, uint32_t dev)
 	return bpf_map_update_elem(o->fd_unions, &dev, &cfg, BPF_ANY) ? -errno : 0;
 }
 
+void ku_obs_lsm_works(const struct ku_obs *o)
+{
+	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_obs_progs); i++) {
+		const struct bpf_program *p = bpf_object__find_program_by_name(o->obj, ku_obs_progs[i].name);
+
+		if (!strcmp(ku_obs_progs[i].function, "bpf_lsm_inode_copy_up") && p && bpf_program__autoload(p) && !(o->unattached & (1ull << i)))
+			__atomic_store_n(&o->shared->lsm, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
 void ku_obs_unseen(const struct ku_obs *o, void (*fn)(void *, const char *, const char *), void *arg)
 {
 	const char *last = NULL;
