@@ -182,6 +182,8 @@ bool ku_session_policy_on(struct ku_session *s, char err[static 512]);
 void ku_session_policy_reload(struct ku_session *s);
 /* For session_observe.c and session_policy.c: fd is polled, too; the union of this id is gone. */
 int ku_session_watch(struct ku_session *s, int fd);
+/* Recycles finished slots whose parked tasks have all read the outcome; all: the others, too. True: some are left. session.c */
+bool ku_session_drain(struct ku_session *s, bool all);
 void ku_session_gone(struct ku_session *s, uint32_t id);
 
 /* Counts a directory that p's worker had the kernel copy up on its way. session_report.c */
