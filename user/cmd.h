@@ -19,6 +19,8 @@ int ku_cmd_top(int argc, char **argv);
 int ku_cmd_metrics(int argc, char **argv);
 int ku_cmd_copy_up(int argc, char **argv);
 int ku_cmd_fsck(int argc, char **argv);
+int ku_cmd_attach(int argc, char **argv);
+int ku_cmd_detach(int argc, char **argv);
 int ku_cmd_diff(int argc, char **argv);
 int ku_cmd_policy(int argc, char **argv);
 

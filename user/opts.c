@@ -2,6 +2,7 @@
 #include "opts.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -44,6 +45,21 @@ int ku_parse_seconds(const char *text, uint64_t *ret_ns)
 	if (*end || !isfinite(s) || s <= 0 || s > 86400)
 		return -EINVAL;
 	*ret_ns = (uint64_t)(s * 1e9);
+	return 0;
+}
+
+int ku_parse_pid(const char *text, pid_t *ret)
+{
+	char *end;
+	long n;
+
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	n = strtol(text, &end, 10);
+	if (errno || *end || n < 1 || n > INT_MAX)
+		return -EINVAL;
+	*ret = (pid_t)n;
 	return 0;
 }
 

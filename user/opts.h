@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "kunion_abi.h"
 
@@ -13,6 +14,9 @@ int ku_parse_size(const char *text, uint64_t *ret);
 
 /* Seconds, with a fraction: "30", "0.5"; above 0 and at most a day. Returns 0 or -EINVAL. */
 int ku_parse_seconds(const char *text, uint64_t *ret_ns);
+
+/* A process's number, 1 or more. Returns 0 or -EINVAL. */
+int ku_parse_pid(const char *text, pid_t *ret);
 
 /* "observe", "guard", "manage". Returns 0 or -EINVAL. */
 int ku_parse_mode(const char *text, enum ku_mode *ret);

@@ -54,7 +54,7 @@ int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret)
 {
 	char *root, *mountpoint, *options, *fstype, *source, *super, *save, *dash;
 	struct ku_mountinfo m = { 0 };
-	unsigned long long id;
+	unsigned long long id, parent;
 	char *devno;
 
 	line[strcspn(line, "\n")] = '\0';
@@ -64,7 +64,7 @@ int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret)
 		return -EINVAL;
 	*dash = '\0';
 
-	if (sscanf(line, "%llu ", &id) != 1)
+	if (sscanf(line, "%llu %llu ", &id, &parent) != 2)
 		return -EINVAL;
 	if (!strtok_r(line, " ", &save) || !strtok_r(NULL, " ", &save))
 		return -EINVAL;
@@ -72,6 +72,7 @@ int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret)
 	root = strtok_r(NULL, " ", &save);
 	mountpoint = strtok_r(NULL, " ", &save);
 	options = strtok_r(NULL, " ", &save);
+	m.optional = options && save ? save : "";
 	fstype = strtok_r(dash + 3, " ", &save);
 	source = strtok_r(NULL, " ", &save);
 	super = strtok_r(NULL, " ", &save);
@@ -88,6 +89,7 @@ int ku_mountinfo_parse(char *line, struct ku_mountinfo *ret)
 	ku_mount_unescape(mountpoint);
 	ku_mount_unescape(source);
 	m.id = id;
+	m.parent = parent;
 	m.root = root;
 	m.mountpoint = mountpoint;
 	m.options = options;

@@ -54,9 +54,10 @@ void ku_union_unlock(struct ku_union *u);
 
 /* One line of /proc/self/mountinfo; the strings point into the line, which is changed. */
 struct ku_mountinfo {
-	uint64_t id;
+	uint64_t id, parent;
 	unsigned int major, minor;
 	const char *root, *mountpoint, *options, *fstype, *source;
+	const char *optional; /* "shared:1 master:2", "" for none */
 	char *super_options; /* still escaped: ku_mount_option() takes it apart */
 };
 
