@@ -288,6 +288,7 @@ struct task_struct {
 	struct sigpending pending;
 	char comm[16];
 	struct task_struct *group_leader; /* io_uring's workers have a name of their own */
+	u64 start_boottime;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
 	struct fs_struct *fs;

@@ -10,6 +10,9 @@
 
 #include "kunion_policy_abi.h"
 
+/* Raised with whatever a policy that another kunion has pinned would be read wrongly by, and the shape of its maps does not show. */
+#define KU_POL_ABI 1
+
 #define KU_POL_BANKS 2
 #define KU_POL_BANK(gen) ((gen) & 1)
 #define KU_POL_MAX_UNIONS 4096
@@ -47,7 +50,9 @@ struct ku_pol_shared {
 	__u32 gen;	 /* above */
 	__u32 self_seen; /* kunion mapped memory executable: the proof that the kernel calls the programs */
 	__u32 pad;
+	__u64 self_start; /* when that process began: a pinned policy outlives it, and its number will be another's */
 	__u64 dropped;	 /* ring full, or no memory: a verdict was not told */
+	__u64 dropped_told; /* how many of these kunion has told; for itself */
 	__u64 unknown;	 /* paths not known: deeper than 4096 bytes, cut off, or renamed again and again meanwhile */
 };
 

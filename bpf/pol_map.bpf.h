@@ -109,9 +109,16 @@ static __always_inline struct ku_pol_bank *ku_pol_bank_of(__u32 gen)
 	return bpf_map_lookup_elem(&ku_pol_banks, &bank);
 }
 
+static __always_inline __u64 ku_pol_began(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
 static __always_inline bool ku_pol_is_self(void)
 {
-	return (bpf_get_current_pid_tgid() >> 32) == ku_pol_shared.self_tgid;
+	if ((bpf_get_current_pid_tgid() >> 32) != ku_pol_shared.self_tgid)
+		return false;
+	return ku_pol_began(bpf_get_current_task_btf()) == ku_pol_shared.self_start;
 }
 
 /* False: none of ours. */

@@ -49,6 +49,7 @@ int BPF_PROG(ku_pol_sb_delete, struct super_block *sb)
 SEC("syscall")
 int ku_pol_register(void *ctx)
 {
+	ku_pol_shared.self_start = ku_pol_began(bpf_get_current_task_btf());
 	ku_pol_shared.self_tgid = bpf_get_current_pid_tgid() >> 32;
 	return 0;
 }

@@ -23,5 +23,7 @@ int ku_cmd_attach(int argc, char **argv);
 int ku_cmd_detach(int argc, char **argv);
 int ku_cmd_diff(int argc, char **argv);
 int ku_cmd_policy(int argc, char **argv);
+/* detach --all: removes a pinned policy. An exit status, as above. detach_all.c */
+int ku_detach_all(void);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* kunion detach: takes off what kunion attach put there. */
+/* kunion detach: takes off what kunion attach put there; and what was to outlive kunion. */
 #include <argp.h>
+#include <stdbool.h>
 
 #include "bind.h"
 #include "cmd.h"
@@ -10,6 +11,7 @@
 struct ku_detach {
 	const char *target;
 	pid_t pid;
+	bool all;
 };
 
 static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
@@ -26,8 +28,14 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "one TARGET at a time; '%s' is too many", arg);
 		d->target = arg;
 		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "TARGET is missing: the directory on which the union is");
+	case 'a':
+		d->all = true;
+		return 0;
+	case ARGP_KEY_END:
+		if (d->all && (d->target || d->pid))
+			argp_error(state, "--all stands alone: it is for what 'kunion run --pin' left");
+		if (!d->all && !d->target)
+			argp_error(state, "TARGET is missing: the directory on which the union is");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -35,6 +43,7 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option ku_detach_options[] = {
+	{ "all", 'a', NULL, 0, "instead: remove the policy that 'kunion run --pin' left in the kernel, and every pin", 0 },
 	{ "pid", 'p', "PID", 0, "TARGET as this process sees it, in its mount namespace", 0 },
 	{ 0 },
 };
@@ -42,9 +51,9 @@ static const struct argp_option ku_detach_options[] = {
 static const struct argp ku_detach_argp = {
 	.options = ku_detach_options,
 	.parser = ku_detach_option,
-	.args_doc = "TARGET",
+	.args_doc = "TARGET\n--all",
 	.doc = "Takes the union off that 'kunion attach --upper' put on TARGET: what was mounted there before is seen again, the upper "
-	       "directory stays.\vStatus: 0 it is off, 2 nothing was done, stderr says why.\n\nExample: kunion detach /srv/data",
+	       "directory stays.\vStatus: 0 it is off, 1 a pin could not be removed, 2 nothing was done, stderr says why.\n\nExample: kunion detach /srv/data",
 };
 
 int ku_cmd_detach(int argc, char **argv)
@@ -57,6 +66,8 @@ int ku_cmd_detach(int argc, char **argv)
 	argp_err_exit_status = KU_EXIT_USAGE;
 	if (argp_parse(&ku_detach_argp, argc, argv, 0, NULL, &d))
 		return KU_EXIT_USAGE;
+	if (d.all)
+		return ku_detach_all();
 	if (ku_bind_detach(d.target, d.pid, err)) {
 		ku_err("%s", err);
 		return KU_EXIT_USAGE;

@@ -20,11 +20,14 @@ struct ku_run {
 	unsigned int npaths;
 };
 
+enum { KU_O_PIN = 0x200 };
+
 static const struct argp_option ku_run_options[] = {
 	{ "mode", 'm', "observe|guard|manage", 0, "report copy-ups, keep directories free of them, or take them over (default)", 0 },
 	{ "min-size", 's', "SIZE", 0, "leave smaller files to the kernel (default: 1M)", 0 },
 	{ "max-wait", 'w', "SECONDS", 0, "who has waited so long goes on natively (default: 30)", 0 },
 	{ "policy", 'p', "FILE", 0, "what may be written into the upper layer, see kunion-policy(5); read again on SIGHUP", 0 },
+	{ "pin", KU_O_PIN, NULL, 0, "the policy stays in force when kunion ends, until 'kunion detach --all'", 0 },
 	{ "events", 'e', "FILE|-", 0, "append one JSON object a line", 0 },
 	{ "verbose", 'v', NULL, 0, "say more on stderr; twice for all", 0 },
 	{ 0 },
@@ -51,6 +54,9 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 	case 'p':
 		run->opts.policy = arg;
 		return 0;
+	case KU_O_PIN:
+		run->opts.pin = true;
+		return 0;
 	case 'e':
 		run->opts.events = arg;
 		return 0;
@@ -63,6 +69,8 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!run->npaths)
 			argp_error(state, "no MERGED: name the overlay's merged directory");
+		if (run->opts.pin && !run->opts.policy)
+			argp_error(state, "--pin is for a policy: name one with --policy FILE");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

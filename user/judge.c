@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "judge_pin.h"
 #include "judge_tell.h"
 #include "kunion_policy.skel.h"
 #include "util.h"
@@ -34,7 +35,7 @@ struct ku_judge {
 	struct ku_policy *policies[KU_JUDGE_NAMED]; /* each generation in its place; the older ones name the rules of late records */
 	struct ku_judge_union *unions;
 	struct ku_tell *tell;
-	uint64_t dropped_told;
+	struct ku_pin pin;
 	uint32_t gen; /* being written, or in force */
 };
 
@@ -104,7 +105,7 @@ static unsigned int ku_judge_setattr_args(void)
 	return n;
 }
 
-static int ku_judge_load(struct ku_judge *j)
+static int ku_judge_load(struct ku_judge *j, char why[static 512])
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kunion_policy");
 	struct ku_pol_config *cfg;
@@ -125,6 +126,8 @@ static int ku_judge_load(struct ku_judge *j)
 	bpf_program__set_autoload(p, false);
 	if (j->ops.fd_recs >= 0)
 		err = bpf_map__reuse_fd(bpf_object__find_map_by_name(j->obj, "ku_recs"), j->ops.fd_recs);
+	if (!err && j->ops.pin)
+		err = ku_pin_adopt(&j->pin, j->obj, why);
 	return err ? err : bpf_object__load(j->obj);
 }
 
@@ -182,14 +185,35 @@ static int ku_judge_forget_counts(const struct ku_judge *j, uint32_t bank)
 	return 0;
 }
 
+/* NULL: no memory. */
+static struct ku_judge_union *ku_judge_union_new(struct ku_judge *j, uint32_t dev, const char *path)
+{
+	struct ku_judge_union *u = calloc(1, sizeof(*u));
+
+	if (u)
+		u->path = strdup(path);
+	if (!u || !u->path) {
+		free(u);
+		return NULL;
+	}
+	u->dev = dev;
+	u->next = j->unions;
+	j->unions = u;
+	return u;
+}
+
 /* Programs see the old or the new element; what it has for the bank in force is the same in both. */
 static int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
 {
 	struct ku_pol_union value = { 0 };
 
+	/* A pinned policy that is still in force has its rules in the map only. */
+	if (j->pin.adopted && bpf_map_lookup_elem(j->fd_unions, &u->dev, &value))
+		memset(&value, 0, sizeof(value));
 	/* The one in force, and the one that is about to be. */
 	for (uint32_t gen = j->shared->gen ?: j->gen; gen <= j->gen; gen++)
-		ku_policy_union_set(*ku_judge_named(j, gen), u->path, &value.set[KU_POL_BANK(gen)]);
+		if (*ku_judge_named(j, gen))
+			ku_policy_union_set(*ku_judge_named(j, gen), u->path, &value.set[KU_POL_BANK(gen)]);
 	return bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : 0;
 }
 
@@ -246,6 +270,30 @@ static const char *ku_judge_union_path(void *arg, uint32_t dev)
 	return "";
 }
 
+/* The unions that the pinned policy is for: the new one must be for them from its first moment on. */
+static int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512])
+{
+	uint32_t dev, *last = NULL;
+
+	while (!bpf_map_get_next_key(j->fd_unions, last, &dev)) {
+		const char *path = j->ops.union_path(j->ops.arg, dev);
+		struct ku_judge_union *u;
+
+		if (!path) {
+			snprintf(err, 512, "the pinned policy is for the union of device %u:%u, too (see /proc/self/mountinfo): name that as well, or 'kunion "
+					   "detach --all' first", dev >> 20, dev & 0xfffff);
+			return -EBUSY;
+		}
+		u = ku_judge_union_new(j, dev, path);
+		if (!u) {
+			snprintf(err, 512, "out of memory");
+			return -ENOMEM;
+		}
+		last = &u->dev;
+	}
+	return 0;
+}
+
 int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512])
 {
 	_cleanup_free_ struct ku_pol_bank *bank = NULL;
@@ -260,7 +308,7 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 	j = calloc(1, sizeof(*j));
 	if (j) {
 		j->ops = *ops;
-		j->fd_inner = j->fd_outer = -1;
+		j->fd_inner = j->fd_outer = j->pin.dir_fd = -1;
 		j->file = strdup(file);
 		tell.arg = j;
 		j->tell = ku_tell_new(&tell);
@@ -271,12 +319,18 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 		snprintf(err, 512, "out of memory");
 		return -ENOMEM;
 	}
-	n = ku_judge_load(j);
+	*err = '\0';
+	n = ops->pin ? ku_pin_open(&j->pin, err) : 0;
+	if (!n)
+		n = ku_judge_load(j, err);
 	if (!n)
 		n = ku_judge_setup(j);
+	if (!n && j->pin.adopted)
+		n = ku_judge_adopt_unions(j, err);
 	if (n) {
 		ku_policy_free(p);
-		snprintf(err, 512, "cannot load the policy's BPF programs: %s; see 'kunion doctor'", strerror(-n));
+		if (!*err)
+			snprintf(err, 512, "cannot load the policy's BPF programs: %s; see 'kunion doctor'", strerror(-n));
 	} else {
 		n = ku_judge_switch(j, p, bank);
 		if (n)
@@ -326,6 +380,11 @@ int ku_judge_attach(struct ku_judge *j, char err[static 512])
 	return 0;
 }
 
+int ku_judge_pin(struct ku_judge *j, char err[static 512])
+{
+	return j->ops.pin ? ku_pin_put(&j->pin, j->obj, j->links, j->nlinks, err) : 0;
+}
+
 void ku_judge_detach(struct ku_judge *j)
 {
 	while (j->nlinks)
@@ -346,6 +405,7 @@ void ku_judge_close(struct ku_judge *j)
 	ku_closep(&j->fd_outer);
 	ku_closep(&j->fd_inner);
 	bpf_object__close(j->obj);
+	ku_pin_close(&j->pin);
 	for (unsigned int i = 0; i < KU_JUDGE_NAMED; i++)
 		ku_policy_free(j->policies[i]);
 	while (j->unions) {
@@ -361,20 +421,14 @@ void ku_judge_close(struct ku_judge *j)
 
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path)
 {
-	struct ku_judge_union *u = calloc(1, sizeof(*u));
-	int err;
+	struct ku_judge_union *u = j->unions;
 
-	if (u)
-		u->path = strdup(path);
-	if (!u || !u->path) {
-		free(u);
-		return -ENOMEM;
-	}
-	u->dev = dev;
-	u->next = j->unions;
-	j->unions = u;
-	err = ku_judge_union_set(j, u);
-	return err;
+	/* Taken over with a pinned policy. */
+	while (u && u->dev != dev)
+		u = u->next;
+	if (!u)
+		u = ku_judge_union_new(j, dev, path);
+	return u ? ku_judge_union_set(j, u) : -ENOMEM;
 }
 
 int ku_judge_fd(const struct ku_judge *j)
@@ -392,9 +446,9 @@ int ku_judge_turn(struct ku_judge *j, bool last)
 	ku_tell_budget(j->tell, KU_JUDGE_TURN);
 	more = ring_buffer__consume(j->ring) == -EAGAIN;
 	dropped = __atomic_load_n(&j->shared->dropped, __ATOMIC_RELAXED);
-	if (dropped != j->dropped_told) {
-		ku_tell_dropped(j->tell, dropped - j->dropped_told);
-		j->dropped_told = dropped;
+	if (dropped != j->shared->dropped_told) {
+		ku_tell_dropped(j->tell, dropped - j->shared->dropped_told);
+		j->shared->dropped_told = dropped;
 	}
 	n = ku_tell_turn(j->tell, last);
 	return more ? 0 : n;

@@ -18,6 +18,9 @@ struct ku_judge_ops {
 	void *arg;
 	bool open_waits; /* the gate waits in file_open (tier wait-open) */
 	int fd_recs;	 /* the gate's map ku_recs, -1: no gate */
+	bool pin;	 /* it is to outlive us; and what is pinned already is taken over */
+	/* Only with pin: the merged path of a union that the pinned policy is for, NULL for one that is not to be attached. */
+	const char *(*union_path)(void *arg, uint32_t dev);
 };
 
 /*
@@ -27,6 +30,8 @@ struct ku_judge_ops {
 int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512]);
 /* From here on it is in force on the unions added. After the gate's: what is attached last is called first. */
 int ku_judge_attach(struct ku_judge *j, char err[static 512]);
+/* From here on it stays in force when kunion ends, however it does (kunion detach --all). Nothing without ops.pin. */
+int ku_judge_pin(struct ku_judge *j, char err[static 512]);
 void ku_judge_detach(struct ku_judge *j);
 /* NULL is allowed. */
 void ku_judge_close(struct ku_judge *j);

@@ -21,7 +21,7 @@ static const struct {
 	{ "doctor", ku_cmd_doctor, "say what this kernel allows, and prove it" },
 	{ "fsck", ku_cmd_fsck, "find, and with --repair remove, what a crash left" },
 	{ "attach", ku_cmd_attach, "make a union of a bind mount" },
-	{ "detach", ku_cmd_detach, "take such a union off" },
+	{ "detach", ku_cmd_detach, "take such a union off; or a pinned policy" },
 	{ "diff", ku_cmd_diff, "list what the upper layer changes in the lower one" },
 	{ "policy", ku_cmd_policy, "check, explain, test or learn what may be written" },
 };

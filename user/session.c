@@ -494,7 +494,7 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 		snprintf(err, 512, "%s", s->bpf.why);
 		goto fail;
 	}
-	if (!ku_session_policy_on(s, err) || !ku_attach_all(s, err))
+	if (!ku_session_policy_on(s, err) || !ku_attach_all(s, err) || !ku_session_policy_pin(s, err))
 		goto fail;
 	s->attached = true;
 	return s;

@@ -29,6 +29,7 @@ struct ku_session_opts {
 	uint64_t max_wait_ns;
 	const char *events;  /* file, "-", NULL for none */
 	const char *policy;  /* file, NULL for none */
+	bool pin;	     /* it stays in force when the session ends */
 	bool summary;	     /* a line on stderr at the end */
 	bool all;	     /* every overlay mount, those to come too; then no paths */
 	bool writes;	     /* tell what is made, changed or removed in the upper layer */
@@ -178,6 +179,8 @@ bool ku_session_observe(struct ku_session *s, char err[static 512]);
 /* Loads the policy, if there is one; then puts it in force, behind the gate. False with a line in err. session_policy.c */
 bool ku_session_policy(struct ku_session *s, char err[static 512]);
 bool ku_session_policy_on(struct ku_session *s, char err[static 512]);
+/* The last step, after which nothing fails any more: with opts.pin the policy outlives the session. session_policy.c */
+bool ku_session_policy_pin(struct ku_session *s, char err[static 512]);
 /* Reads the policy's file again; a bad one is one warning, and the old one stays. session_policy.c */
 void ku_session_policy_reload(struct ku_session *s);
 /* For session_observe.c and session_policy.c: fd is polled, too; the union of this id is gone. */

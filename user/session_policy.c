@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "judge.h"
+#include "judge_pin.h"
 #include "log.h"
 #include "session.h"
 #include "util.h"
@@ -18,11 +19,46 @@ static void ku_judged(void *arg, const struct ku_event *e)
 	ku_session_emit(s, e);
 }
 
+static struct ku_attached *ku_judged_union(struct ku_session *s, uint32_t dev)
+{
+	for (unsigned int i = 0; i < s->nunions; i++)
+		if (ku_kernel_dev(s->unions[i].u.dev) == dev)
+			return &s->unions[i];
+	return NULL;
+}
+
+static const char *ku_judged_path(void *arg, uint32_t dev)
+{
+	const struct ku_attached *at = ku_judged_union(arg, dev);
+
+	return at ? at->u.path : NULL;
+}
+
+/*
+ * On a union that a pinned policy is for, the gate would be asked before it, and kunion's own copies be judged by it. Watching does neither.
+ */
+static bool ku_session_policy_free(const struct ku_session *s, char err[static 512])
+{
+	if (s->opts.pin || (!s->opts.policy && s->opts.mode == KU_MODE_OBSERVE))
+		return true;
+	for (unsigned int i = 0; i < s->nunions; i++)
+		if (ku_pin_has_union(ku_kernel_dev(s->unions[i].u.dev))) {
+			snprintf(err, 512, "%s: a pinned policy is in force there: take it over with 'kunion run --policy FILE --pin', or 'kunion detach --all' "
+					   "first", s->unions[i].u.path);
+			return false;
+		}
+	return true;
+}
+
 bool ku_session_policy(struct ku_session *s, char err[static 512])
 {
 	struct ku_judge_ops ops = { .emit = ku_judged, .arg = s, .open_waits = s->bpf.obj && s->bpf.tier == KU_TIER_WAIT_OPEN, .fd_recs = -1 };
 	int n;
 
+	ops.pin = s->opts.pin;
+	ops.union_path = ku_judged_path;
+	if (!ku_session_policy_free(s, err))
+		return false;
 	if (!s->opts.policy)
 		return true;
 	if (s->opts.all) {
@@ -53,6 +89,11 @@ bool ku_session_policy_on(struct ku_session *s, char err[static 512])
 		}
 	}
 	return !ku_judge_attach(s->judge, err);
+}
+
+bool ku_session_policy_pin(struct ku_session *s, char err[static 512])
+{
+	return !s->judge || !ku_judge_pin(s->judge, err);
 }
 
 void ku_session_policy_reload(struct ku_session *s)
