@@ -96,7 +96,7 @@ KTAP_TEST(without_it_everything_ends_with_kunion)
 	struct fx fx;
 
 	begin(&fx);
-	fx_attach(&fx, "--policy", POLICY_FILE, NULL);
+	fx_attach(&fx, "-m", "observe", "--policy", POLICY_FILE, NULL);
 	KTAP_CHECK(secret_denied(&fx));
 	KTAP_CHECK(!fx_exists(PINS));
 	fx_kill(&fx);
@@ -107,13 +107,15 @@ KTAP_TEST(without_it_everything_ends_with_kunion)
 
 KTAP_TEST(in_force_without_kunion_and_taken_over)
 {
+	/* With it, where it works, the gate shares memory with the policy's programs. */
+	const char *mode = fx_kernel_since(6, 12) ? "manage" : "observe";
 	char text[4096];
 	struct fx_op siege;
 	struct fx fx;
 	pid_t pid;
 
 	begin(&fx);
-	fx_attach(&fx, "--policy", POLICY_FILE, "--pin", NULL);
+	fx_attach(&fx, "-m", mode, "--policy", POLICY_FILE, "--pin", NULL);
 	KTAP_CHECK(secret_denied(&fx));
 	pid = fx.kunion;
 	fx_kill(&fx);
@@ -123,7 +125,8 @@ KTAP_TEST(in_force_without_kunion_and_taken_over)
 	KTAP_CHECK(fx_call_now(FX_CALL(FX_OPEN_W, fx_path(&fx, "open/one"))) == 0, "copied by the kernel");
 	KTAP_CHECK(fx_in_upper(&fx, "open/one"));
 
-	KTAP_CHECK(kunion(text, fx_name("run %s -- true", fx.merged)) == 2 && strstr(text, "a pinned policy is in force there"), "%s", text);
+	if (fx.tier != FX_TIER_OBSERVE)
+		KTAP_CHECK(kunion(text, fx_name("run %s -- true", fx.merged)) == 2 && strstr(text, "a pinned policy is in force there"), "%s", text);
 	KTAP_CHECK(kunion(text, fx_name("run -m observe --policy " POLICY_FILE " %s -- true", fx.merged)) == 2 && strstr(text, "detach --all"), "%s",
 		   text);
 	KTAP_CHECK(kunion(text, fx_name("run -m observe --pin %s -- true", fx.merged)) == 2 && strstr(text, "--policy"), "%s", text);
@@ -132,7 +135,7 @@ KTAP_TEST(in_force_without_kunion_and_taken_over)
 	KTAP_CHECK(fx_event_count(&fx, "event", "policy", "path", "/secret/new", NULL) <= 1);
 	fx_op_start(&siege, 0, besiege, &fx);
 	policy_write(POLICY_FILE, RULES(", { name = \"two\"; path = \"/open/two\"; action = \"copy-up\"; verdict = \"deny\"; errno = \"EXDEV\"; }"));
-	fx_attach(&fx, "--policy", POLICY_FILE, "--pin", NULL);
+	fx_attach(&fx, "-m", mode, "--policy", POLICY_FILE, "--pin", NULL);
 	KTAP_CHECK(policy_open(fx_path(&fx, "open/two"), O_WRONLY) == EXDEV, "the new policy");
 	KTAP_CHECK(secret_denied(&fx));
 	KTAP_CHECK(fx_event_wait(&fx, 2, FX_LONG, "event", "policy", "path", "/secret/new", NULL));
