@@ -38,10 +38,10 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -D__bpf__ 
 	$(if $(CI),-Werror) -I. -Ibpf
 
 # gate_child and report/page are no parts of the program, but data in it.
-USER_DIRS := user/layer user/policy user/report user/top
+USER_DIRS := user/ctl user/layer user/policy user/report user/top
 USER_SRC := $(wildcard user/*.c $(addsuffix /*.c,$(USER_DIRS)))
 USER_OBJ := $(USER_SRC:user/%.c=$(O)/user/%.o)
-BLOBS := $(O)/gate_child_blob.o $(O)/report_page_blob.o
+BLOBS := $(O)/ctl_blob.o $(O)/gate_child_blob.o $(O)/report_page_blob.o
 LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ)) $(BLOBS)
 SKELS := $(O)/kunion_impl.skel.h $(O)/kunion_kfunc.skel.h $(O)/kunion_none.skel.h $(O)/kunion_observe.skel.h \
 	$(O)/kunion_policy.skel.h
@@ -98,6 +98,11 @@ $(O)/report_page_blob.o: user/report/page/blob.S user/report/page/page.css user/
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -DCSS='"user/report/page/page.css"' -DJS='"user/report/page/page.js"' \
 		-DCSS_HASH="\"$(call page_hash,page.css)\"" -DJS_HASH="\"$(call page_hash,page.js)\"" -c -o $@ $<
+
+$(O)/ctl_blob.o: user/ctl/blob.S user/ctl/io.kunion.varlink
+	$(call msg,AS,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -DINTERFACE='"user/ctl/io.kunion.varlink"' -c -o $@ $<
 
 man: $(MAN)
 

@@ -10,7 +10,8 @@
 
 bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512])
 {
-	s->unions = calloc(npaths, sizeof(*s->unions));
+	s->room = npaths + s->opts.room;
+	s->unions = calloc(s->room, sizeof(*s->unions));
 	if (!s->unions) {
 		snprintf(err, 512, "out of memory");
 		return false;
@@ -19,6 +20,8 @@ bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npath
 		struct ku_attached *at = &s->unions[i];
 
 		at->id = i;
+		at->mode = s->opts.mode;
+		at->min_size = s->opts.min_size;
 		at->u.lock_fd = -1;
 		if (ku_union_open(paths[i], &at->u, err))
 			return false;
@@ -36,81 +39,100 @@ bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npath
 }
 
 /* What a crash left between link and rename goes before anything new begins. */
+int ku_attach_recover_one(struct ku_attached *at, char err[static 512])
+{
+	_cleanup_close_ int root = -1;
+	int n;
+
+	n = ku_intents_open(at->u.key, !at->u.volatile_, &at->intents);
+	if (n) {
+		snprintf(err, 512, "%s: cannot open its intents record: %s", at->u.path, strerror(-n));
+		return n;
+	}
+	root = ku_union_root(&at->u);
+	n = root < 0 ? root : ku_intents_recover(at->intents, root, false, NULL, NULL);
+	if (n < 0)
+		snprintf(err, 512, "%s: cannot clean up after an earlier run: %s; see 'kunion fsck'", at->u.path, strerror(-n));
+	return n < 0 ? n : 0;
+}
+
 bool ku_attach_recover(struct ku_session *s, char err[static 512])
 {
-	for (unsigned int i = 0; i < s->nunions; i++) {
-		struct ku_attached *at = &s->unions[i];
-		_cleanup_close_ int root = -1;
-		int n;
-
-		n = ku_intents_open(at->u.key, !at->u.volatile_, &at->intents);
-		if (n) {
-			snprintf(err, 512, "%s: cannot open its intents record: %s", at->u.path, strerror(-n));
+	for (unsigned int i = 0; i < s->nunions; i++)
+		if (ku_attach_recover_one(&s->unions[i], err))
 			return false;
-		}
-		root = ku_union_root(&at->u);
-		n = root < 0 ? root : ku_intents_recover(at->intents, root, false, NULL, NULL);
-		if (n < 0) {
-			snprintf(err, 512, "%s: cannot clean up after an earlier run: %s; see 'kunion fsck'", at->u.path, strerror(-n));
-			return false;
-		}
-	}
 	return true;
 }
 
-/* Gates one union; false with a line in err. */
-static bool ku_attach_gate(struct ku_session *s, struct ku_attached *at, char err[static 512])
+/* Gates one union; 0, or -errno with a line in err. */
+static int ku_attach_gate(struct ku_session *s, struct ku_attached *at, char err[static 512])
 {
-	struct ku_union_cfg cfg = { .id = at->id, .mode = s->opts.mode, .min_size = s->opts.min_size };
+	struct ku_union_cfg cfg = { .id = at->id, .mode = at->in_force, .min_size = at->min_size };
 	_cleanup_close_ int root = -1;
 	struct statx stx;
 	uint32_t seen;
 	int n;
 
-	/*
-	 * A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). With nfs_export
-	 * a client's handle of the lower file must lead to the copy: only the kernel's makes the index for it.
-	 */
-	if (at->u.metacopy)
-		cfg.mode = KU_MODE_OBSERVE;
-	else if (at->u.nfs_export && cfg.mode == KU_MODE_MANAGE)
-		cfg.mode = s->bpf.tier == KU_TIER_PARK ? KU_MODE_GUARD : KU_MODE_OBSERVE;
 	seen = __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST);
 	n = ku_bpf_union_add(&s->bpf, ku_kernel_dev(at->u.dev), &cfg);
 	if (n) {
 		snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
-		return false;
+		return n;
 	}
 	root = ku_union_root(&at->u);
-	if (root < 0 || statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx)) {
-		snprintf(err, 512, "%s: %s", at->u.path, strerror(root < 0 ? -root : errno));
-		return false;
-	}
-	if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
+	n = root < 0 ? root : statx(root, "", AT_EMPTY_PATH, STATX_TYPE, &stx) ? -errno : 0;
+	if (n) {
+		snprintf(err, 512, "%s: %s", at->u.path, strerror(-n));
+	} else if (seen == __atomic_load_n(&s->bpf.shared->self_seen, __ATOMIC_SEQ_CST)) {
 		snprintf(err, 512, "BPF programs attach but the kernel does not call them: boot with bpf in lsm= (see /sys/kernel/security/lsm)");
-		return false;
+		n = -EOPNOTSUPP;
 	}
-	return true;
+	if (n)
+		ku_bpf_union_remove(&s->bpf, ku_kernel_dev(at->u.dev));
+	return n;
+}
+
+/*
+ * A metacopy mount's metadata changes are cheap, its later data copy passes no hook: the kernel's (DESIGN 4). With nfs_export
+ * a client's handle of the lower file must lead to the copy: only the kernel's makes the index for it.
+ */
+static enum ku_mode ku_attach_mode(const struct ku_session *s, const struct ku_attached *at)
+{
+	if (at->u.metacopy)
+		return KU_MODE_OBSERVE;
+	if (at->u.nfs_export && at->mode == KU_MODE_MANAGE)
+		return s->bpf.tier == KU_TIER_PARK ? KU_MODE_GUARD : KU_MODE_OBSERVE;
+	return at->mode;
+}
+
+int ku_attach_one(struct ku_session *s, struct ku_attached *at, char err[static 512])
+{
+	uint32_t dev = ku_kernel_dev(at->u.dev);
+	int n = 0;
+
+	at->in_force = ku_attach_mode(s, at);
+	if (at->mode != KU_MODE_OBSERVE)
+		n = ku_attach_gate(s, at, err);
+	if (n)
+		return n;
+	/* Known to be called: a first copy-up that the gate or the policy refuses is none, although the observer's own hook never saw one. */
+	if (s->observer && (s->judge || at->mode != KU_MODE_OBSERVE))
+		ku_obs_lsm_works(ku_observer_bpf(s->observer));
+	n = s->observer ? ku_obs_union_add(ku_observer_bpf(s->observer), dev) : 0;
+	if (n) {
+		snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(-n));
+		return n;
+	}
+	if (s->observer)
+		ku_observer_name(s->observer, dev, at->u.path);
+	s->nalive++;
+	return 0;
 }
 
 bool ku_attach_all(struct ku_session *s, char err[static 512])
 {
-	for (unsigned int i = 0; i < s->nunions; i++) {
-		struct ku_attached *at = &s->unions[i];
-		uint32_t dev = ku_kernel_dev(at->u.dev);
-
-		if (s->opts.mode != KU_MODE_OBSERVE && !ku_attach_gate(s, at, err))
+	for (unsigned int i = 0; i < s->nunions; i++)
+		if (ku_attach_one(s, &s->unions[i], err))
 			return false;
-		s->nalive++;
-		/* Known to be called: a first copy-up that the gate or the policy refuses is none, although the observer's own hook never saw one. */
-		if (s->observer && (s->judge || s->opts.mode != KU_MODE_OBSERVE))
-			ku_obs_lsm_works(ku_observer_bpf(s->observer));
-		if (s->observer && ku_obs_union_add(ku_observer_bpf(s->observer), dev)) {
-			snprintf(err, 512, "%s: cannot attach: %s", at->u.path, strerror(errno));
-			return false;
-		}
-		if (s->observer)
-			ku_observer_name(s->observer, dev, at->u.path);
-	}
 	return true;
 }

@@ -12,6 +12,10 @@ enum ku_exit {
 
 /* argv[0] is the subcommand's name. Returns an exit status; says on stderr itself what went wrong. */
 int ku_cmd_run(int argc, char **argv);
+int ku_cmd_daemon(int argc, char **argv);
+int ku_cmd_attach(int argc, char **argv);
+int ku_cmd_detach(int argc, char **argv);
+int ku_cmd_status(int argc, char **argv);
 int ku_cmd_trace(int argc, char **argv);
 int ku_cmd_report(int argc, char **argv);
 int ku_cmd_doctor(int argc, char **argv);
@@ -19,8 +23,6 @@ int ku_cmd_top(int argc, char **argv);
 int ku_cmd_metrics(int argc, char **argv);
 int ku_cmd_copy_up(int argc, char **argv);
 int ku_cmd_fsck(int argc, char **argv);
-int ku_cmd_attach(int argc, char **argv);
-int ku_cmd_detach(int argc, char **argv);
 int ku_cmd_diff(int argc, char **argv);
 int ku_cmd_policy(int argc, char **argv);
 /* detach --all: removes a pinned policy. An exit status, as above. detach_all.c */

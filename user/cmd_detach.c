@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* kunion detach: takes off what kunion attach put there; and what was to outlive kunion. */
+/* kunion detach: has the daemon let a union go; else takes off what kunion attach --upper put there; and what was to outlive kunion. */
 #include <argp.h>
 #include <stdbool.h>
 
 #include "bind.h"
 #include "cmd.h"
+#include "ctl/ask.h"
+#include "ctl/server.h"
 #include "log.h"
 #include "opts.h"
+#include "util.h"
 
 struct ku_detach {
-	const char *target;
+	const char *target, *socket; /* socket NULL: a union of a bind mount, too */
 	pid_t pid;
 	bool all;
 };
@@ -19,6 +22,9 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 	struct ku_detach *d = state->input;
 
 	switch (key) {
+	case 'S':
+		d->socket = arg;
+		return 0;
 	case 'p':
 		if (ku_parse_pid(arg, &d->pid))
 			argp_error(state, "--pid '%s': a process's number is wanted", arg);
@@ -32,7 +38,9 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 		d->all = true;
 		return 0;
 	case ARGP_KEY_END:
-		if (d->all && (d->target || d->pid))
+		if (d->socket && d->pid)
+			argp_error(state, "either --pid, for a union of a bind mount, or --socket, for the daemon");
+		if (d->all && (d->target || d->pid || d->socket))
 			argp_error(state, "--all stands alone: it is for what 'kunion run --pin' left");
 		if (!d->all && !d->target)
 			argp_error(state, "TARGET is missing: the directory on which the union is");
@@ -44,6 +52,7 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option ku_detach_options[] = {
 	{ "all", 'a', NULL, 0, "instead: remove the policy that 'kunion run --pin' left in the kernel, and every pin", 0 },
+	{ "socket", 'S', "PATH", 0, "only ask the daemon there (default: " KU_CTL_SOCKET ")", 0 },
 	{ "pid", 'p', "PID", 0, "TARGET as this process sees it, in its mount namespace", 0 },
 	{ 0 },
 };
@@ -52,8 +61,9 @@ static const struct argp ku_detach_argp = {
 	.options = ku_detach_options,
 	.parser = ku_detach_option,
 	.args_doc = "TARGET\n--all",
-	.doc = "Takes the union off that 'kunion attach --upper' put on TARGET: what was mounted there before is seen again, the upper "
-	       "directory stays.\vStatus: 0 it is off, 1 a pin could not be removed, 2 nothing was done, stderr says why.\n\nExample: kunion detach /srv/data",
+	.doc = "Have the running daemon let the union on TARGET go; back when nobody waits for it there any more. If it is not attached to it: "
+	       "take the union off that 'kunion attach --upper' put on TARGET: what was mounted there before is seen again, the upper "
+	       "directory stays.\vStatus: 0 done, 1 the daemon is not attached to it, or a pin could not be removed, 2 nothing was done, stderr says why.\n\nExample: kunion detach /srv/data",
 };
 
 int ku_cmd_detach(int argc, char **argv)
@@ -68,6 +78,18 @@ int ku_cmd_detach(int argc, char **argv)
 		return KU_EXIT_USAGE;
 	if (d.all)
 		return ku_detach_all();
+	/* What was done last is undone first: the daemon attached to what is mounted. */
+	if (!d.pid) {
+		char said[512] = "";
+		int n = ku_ask_detach(d.socket ? d.socket : KU_CTL_SOCKET, d.target, said);
+
+		if (!n)
+			return KU_EXIT_OK;
+		if (d.socket || (n != -ENOENT && n != -ENOTCONN)) {
+			ku_err("detach: %s", said);
+			return n == -ENOTCONN ? KU_EXIT_USAGE : KU_EXIT_FAIL;
+		}
+	}
 	if (ku_bind_detach(d.target, d.pid, err)) {
 		ku_err("%s", err);
 		return KU_EXIT_USAGE;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* kunion metrics: what was counted, as OpenMetrics text. */
+#include <json-c/json.h>
 #include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cmd.h"
 #include "counts.h"
+#include "ctl/client.h"
+#include "ctl/server.h"
 #include "log.h"
 #include "openmetrics.h"
 #include "opts.h"
@@ -14,7 +17,7 @@
 
 struct ku_metrics {
 	struct ku_watch w;
-	const char *textfile;
+	const char *textfile, *socket; /* socket NULL: attaches itself */
 	struct ku_openmetrics *om;
 	char *text; /* of the last reading, for stdout */
 	size_t size;
@@ -72,6 +75,30 @@ static void ku_metrics_tick(void *arg, struct ku_session *s)
 	m->told = m->err;
 }
 
+/* What the daemon counted since it started. */
+static int ku_metrics_ask(struct ku_metrics *m)
+{
+	struct json_object *reply = NULL, *text;
+	char err[512] = "";
+	int n = ku_ctl_ask(m->socket, "Metrics", NULL, &reply, err);
+
+	if (n) {
+		ku_err("metrics: %s", err);
+		return n == -ENOTCONN ? KU_EXIT_USAGE : KU_EXIT_FAIL;
+	}
+	if (json_object_object_get_ex(reply, "text", &text) && json_object_is_type(text, json_type_string)) {
+		m->size = (size_t)json_object_get_string_len(text);
+		m->text = strdup(json_object_get_string(text));
+	}
+	json_object_put(reply);
+	m->err = m->text ? 0 : -ENOMEM;
+	if (!m->err && m->textfile)
+		m->err = ku_om_save(m->textfile, m->text, m->size);
+	if (m->err)
+		ku_err("metrics: %s: %s", m->textfile ?: "reading", strerror(-m->err));
+	return KU_EXIT_OK;
+}
+
 /* At the end, with all that was counted. */
 static int ku_metrics_finish(struct ku_metrics *m, int status)
 {
@@ -82,11 +109,16 @@ static int ku_metrics_finish(struct ku_metrics *m, int status)
 	return status ? status : m->err ? KU_EXIT_FAIL : KU_EXIT_OK;
 }
 
-static void ku_metrics_check(const struct ku_metrics *m, struct argp_state *state)
+static void ku_metrics_check(struct ku_metrics *m, struct argp_state *state)
 {
 	_cleanup_free_ char *dir = m->textfile ? strdup(m->textfile) : NULL;
 	struct stat st;
 
+	if (!m->w.npaths && !m->w.all && !m->socket)
+		m->socket = KU_CTL_SOCKET;
+	if (m->socket && (m->w.npaths || m->w.all || m->w.cmd || m->w.tick_ns))
+		argp_error(state, m->w.npaths || m->w.all ? "either MERGED or --all, or the daemon's --socket" :
+			   "no MERGED, which --every and CMD need: name the overlay's merged directory, or --all for every one");
 	if (m->w.from)
 		argp_error(state, "metrics counts what happens now; for a file of events use 'kunion report --from %s'", m->w.from);
 	if (m->w.json)
@@ -110,6 +142,10 @@ static error_t ku_metrics_parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &m->w;
+		m->w.beside = true; /* without MERGED there is the daemon */
+		return 0;
+	case 'S':
+		m->socket = arg;
 		return 0;
 	case 't':
 		m->textfile = arg;
@@ -130,6 +166,7 @@ int ku_cmd_metrics(int argc, char **argv)
 	static const struct argp_option options[] = {
 		{ "textfile", 't', "FILE", 0, "write to FILE, for node_exporter's textfile collector, instead of stdout", 4 },
 		{ "every", 'e', "SECONDS", 0, "write FILE anew so often, and at the end (default: at the end only)", 4 },
+		{ "socket", 'S', "PATH", 0, "ask the daemon there (without MERGED, default: " KU_CTL_SOCKET ")", 4 },
 		{ 0 },
 	};
 	static const struct argp_child children[] = { { .argp = &ku_watch_argp }, { 0 } };
@@ -137,9 +174,9 @@ int ku_cmd_metrics(int argc, char **argv)
 		.options = options,
 		.parser = ku_metrics_parse,
 		.children = children,
-		.args_doc = "[MERGED... | --all] [-- CMD [ARG...]]",
+		.args_doc = "[MERGED... [-- CMD [ARG...]]]\n--all [-- CMD [ARG...]]",
 		.doc = "Count copy-ups and waits and tell the counts as OpenMetrics text, once at the end: of CMD, of the time, or by "
-		       "SIGINT.\v"
+		       "SIGINT. Without MERGED and --all: what the running daemon has counted since it started.\v"
 		       "Run times of BPF programs are told if sysctl kernel.bpf_stats_enabled is 1.\n"
 		       "Exit status: that of CMD (128 + N when signal N ended it), else 0; 1 when the counts could not be written; 2 when "
 		       "nothing was attached.",
@@ -158,7 +195,7 @@ int ku_cmd_metrics(int argc, char **argv)
 		ku_err("metrics: out of memory");
 		status = KU_EXIT_USAGE;
 	} else {
-		status = ku_metrics_finish(&m, ku_watch_run(&m.w));
+		status = ku_metrics_finish(&m, m.socket ? ku_metrics_ask(&m) : ku_watch_run(&m.w));
 	}
 	ku_om_free(m.om);
 	free(m.text);

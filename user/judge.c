@@ -431,6 +431,18 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path)
 	return u ? ku_judge_union_set(j, u) : -ENOMEM;
 }
 
+void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
+{
+	for (struct ku_judge_union **at = &j->unions, *u; (u = *at); at = &u->next)
+		if (u->dev == dev) {
+			*at = u->next;
+			bpf_map_delete_elem(j->fd_unions, &dev);
+			free(u->path);
+			free(u);
+			return;
+		}
+}
+
 int ku_judge_fd(const struct ku_judge *j)
 {
 	return ring_buffer__epoll_fd(j->ring);

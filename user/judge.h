@@ -38,6 +38,8 @@ void ku_judge_close(struct ku_judge *j);
 
 /* A union by its superblock's kernel dev_t. Returns 0 or -errno. */
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path);
+/* Also for one whose superblock is gone. */
+void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
 
 /*
  * Reads the file again; every operation sees the old policy or the new one. 0, or -errno with one line in err and the old policy in force.

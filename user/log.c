@@ -3,7 +3,10 @@
 
 #include <bpf/libbpf.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static enum ku_log_level ku_log_max = KU_LOG_WARN;
 
@@ -12,9 +15,23 @@ void ku_log_set_level(enum ku_log_level level)
 	ku_log_max = level;
 }
 
-/* One write per message: workers log too, and lines must not mix. */
-static void ku_vlog(const char *fmt, va_list ap)
+static bool ku_log_priorities;
+
+void ku_log_journal(void)
 {
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+
+	ku_log_priorities = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && !fstat(STDERR_FILENO, &st) && st.st_dev == dev &&
+			    st.st_ino == ino;
+}
+
+/* One write per message: workers log too, and lines must not mix. */
+static void ku_vlog(enum ku_log_level level, const char *fmt, va_list ap)
+{
+	/* sd-daemon(3) */
+	static const char *const priorities[] = { [KU_LOG_ERROR] = "<3>", [KU_LOG_WARN] = "<4>", [KU_LOG_INFO] = "<6>", [KU_LOG_DEBUG] = "<7>" };
 	char line[2048];
 	int n;
 
@@ -26,7 +43,7 @@ static void ku_vlog(const char *fmt, va_list ap)
 	while (n > 0 && line[n - 1] == '\n')
 		n--;
 	line[n] = '\0';
-	fprintf(stderr, "kunion: %s\n", line);
+	fprintf(stderr, "%s%s\n", ku_log_priorities ? priorities[level] : "kunion: ", line);
 }
 
 void ku_log(enum ku_log_level level, const char *fmt, ...)
@@ -36,7 +53,7 @@ void ku_log(enum ku_log_level level, const char *fmt, ...)
 	if (level > ku_log_max)
 		return;
 	va_start(ap, fmt);
-	ku_vlog(fmt, ap);
+	ku_vlog(level, fmt, ap);
 	va_end(ap);
 }
 
@@ -45,7 +62,7 @@ static int ku_libbpf_print(enum libbpf_print_level level, const char *fmt, va_li
 	enum ku_log_level ours = level == LIBBPF_WARN ? KU_LOG_INFO : KU_LOG_DEBUG;
 
 	if (ours <= ku_log_max)
-		ku_vlog(fmt, ap);
+		ku_vlog(ours, fmt, ap);
 	return 0;
 }
 

@@ -18,6 +18,9 @@ void ku_log(enum ku_log_level level, const char *fmt, ...) __attribute__((format
 #define ku_info(...) ku_log(KU_LOG_INFO, __VA_ARGS__)
 #define ku_debug(...) ku_log(KU_LOG_DEBUG, __VA_ARGS__)
 
+/* If stderr is the journal: with its priorities, <3> to <7>, in place of the prefix. */
+void ku_log_journal(void);
+
 /* Sends libbpf's output through ku_log, one level quieter; with quiet, drops it (while probing). */
 void ku_log_libbpf(bool quiet);
 

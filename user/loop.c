@@ -133,7 +133,7 @@ int ku_loop_run(struct ku_loop *l, struct ku_session *s)
 			if (wait < 0 || wait > 1000)
 				wait = 1000;
 		}
-		if (l->cmd <= 0 && (l->stop || (s && !s->nalive && !s->opts.all)))
+		if (l->cmd <= 0 && (l->stop || (s && !s->nalive && !s->opts.all && !s->opts.room)))
 			return KU_EXIT_OK; /* all unmounted: nothing to do any more */
 		now = ku_now_ns();
 		if (l->end_ns && now >= l->end_ns)

@@ -13,6 +13,10 @@ static const struct {
 	const char *what;
 } ku_cmds[] = {
 	{ "run", ku_cmd_run, "attach to unions while a command runs" },
+	{ "daemon", ku_cmd_daemon, "attach to unions as a service" },
+	{ "attach", ku_cmd_attach, "have the daemon attach to a union, or make one of a bind mount" },
+	{ "detach", ku_cmd_detach, "have the daemon let a union go; take one off a bind mount, or a pinned policy" },
+	{ "status", ku_cmd_status, "show the daemon's unions, and what can be done there" },
 	{ "trace", ku_cmd_trace, "show copy-ups and waits as they happen" },
 	{ "top", ku_cmd_top, "show what is copied up now, and who waits" },
 	{ "metrics", ku_cmd_metrics, "count copy-ups and waits, as OpenMetrics text" },
@@ -20,8 +24,6 @@ static const struct {
 	{ "report", ku_cmd_report, "tell afterwards what copy-ups cost, and what to do about it" },
 	{ "doctor", ku_cmd_doctor, "say what this kernel allows, and prove it" },
 	{ "fsck", ku_cmd_fsck, "find, and with --repair remove, what a crash left" },
-	{ "attach", ku_cmd_attach, "make a union of a bind mount" },
-	{ "detach", ku_cmd_detach, "take such a union off; or a pinned policy" },
 	{ "diff", ku_cmd_diff, "list what the upper layer changes in the lower one" },
 	{ "policy", ku_cmd_policy, "check, explain, test or learn what may be written" },
 };

@@ -312,6 +312,11 @@ void ku_obs_lsm_works(const struct ku_obs *o)
 	}
 }
 
+int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev)
+{
+	return bpf_map_delete_elem(o->fd_unions, &dev) ? -errno : 0;
+}
+
 void ku_obs_unseen(const struct ku_obs *o, void (*fn)(void *, const char *, const char *), void *arg)
 {
 	const char *last = NULL;

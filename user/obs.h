@@ -37,6 +37,7 @@ void ku_obs_close(struct ku_obs *o);
 
 /* A union by its superblock's kernel dev_t; it leaves when that ends. Returns 0 or -errno. */
 int ku_obs_union_add(const struct ku_obs *o, uint32_t dev);
+int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev);
 
 /* Somebody has seen this kernel call BPF LSM programs. Otherwise that is known with the first copy-up that reaches the observer's own. */
 void ku_obs_lsm_works(const struct ku_obs *o);

@@ -292,6 +292,18 @@ static void ku_on_gone(struct ku_observer *o, uint32_t dev)
 	ku_mounts_forget(&o->mounts, dev);
 }
 
+void ku_observer_forget(struct ku_observer *o, uint32_t dev)
+{
+	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, 0);
+
+	ku_obs_union_remove(&o->obs, dev);
+	ring_buffer__consume(o->obs.ring); /* what it has goes before the totals */
+	if (m && m->told)
+		ku_tell_totals(o, m);
+	ku_obs_count_forget(&o->obs, dev);
+	ku_mounts_forget(&o->mounts, dev);
+}
+
 static int ku_on_obs_record(void *arg, void *data, size_t size)
 {
 	struct ku_observer *o = arg;

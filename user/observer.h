@@ -52,6 +52,9 @@ void ku_observer_finish(struct ku_observer *o);
 /* What the union of dev is to be called, in place of its mount point; tells its union event. */
 void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path);
 
+/* The union of dev is let go: its totals are told, and it is observed no more unless all are. */
+void ku_observer_forget(struct ku_observer *o, uint32_t dev);
+
 /* The names that events use. */
 struct ku_mount *ku_observer_mount(struct ku_observer *o, uint32_t dev, uint32_t pid);
 const char *ku_op_name(uint32_t op);

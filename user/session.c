@@ -132,6 +132,9 @@ static void ku_on_request(struct ku_session *s, const struct ku_record_slot *r)
 	p->gen = r->gen;
 	p->at = &s->unions[r->union_id];
 	p->id = r->ts_ns << 8 | 0xff; /* unlike the observer's, which have a CPU there */
+	/* No copy begins on a union that is being let go. */
+	if (p->at->dropping || p->at->gone)
+		ku_slot_move(&s->bpf.slots[r->slot], r->gen, KU_S_REQUESTED, KU_S_LOST, 0);
 	ku_queue(s, p);
 }
 
@@ -183,10 +186,17 @@ void ku_session_gone(struct ku_session *s, uint32_t id)
 	if (!at)
 		return;
 	at->gone = true;
+	at->gone_ns = ku_now_ns();
 	s->nalive--;
 	if (at->u.lock_fd >= 0)
 		ku_union_unlock(&at->u);
-	ku_info("%s: unmounted, no longer attached", at->u.path);
+	/* The number will be another superblock's, which a policy read again must not meet. */
+	if (s->judge && s->opts.room) {
+		ku_judge_turn(s->judge, true);
+		ku_judge_union_remove(s->judge, ku_kernel_dev(at->u.dev));
+	}
+	if (!at->dropping)
+		ku_info("%s: unmounted, no longer attached", at->u.path);
 }
 
 static int ku_on_record(void *arg, void *data, size_t size)
@@ -362,6 +372,10 @@ int ku_session_turn(struct ku_session *s)
 	}
 	if (ku_session_drain(s, false) && (next < 0 || next > 5))
 		next = 5;
+	if (s->ndropping) {
+		ku_session_drops(s);
+		next = s->ndropping && (next < 0 || next > 5) ? 5 : next;
+	}
 	if (s->gate) {
 		int slice = ku_gate_slices(s->gate);
 		uint64_t now = ku_now_ns();
@@ -462,7 +476,7 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 
 	if (opts->all)
 		s->nalive = 1; /* there may always come another */
-	else if (!ku_attach_look(s, paths, npaths, err))
+	if ((!opts->all || opts->room) && !ku_attach_look(s, paths, npaths, err))
 		goto fail;
 	n = opts->events ? ku_events_open(opts->events, &s->events) : 0;
 	if (n) {

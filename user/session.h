@@ -33,6 +33,7 @@ struct ku_session_opts {
 	bool summary;	     /* a line on stderr at the end */
 	bool all;	     /* every overlay mount, those to come too; then no paths */
 	bool writes;	     /* tell what is made, changed or removed in the upper layer */
+	unsigned int room;   /* so many unions may come later, by ku_session_add(); the session lives without any then */
 	void (*on_event)(void *arg, const struct ku_event *e); /* in the loop's thread; may be NULL */
 	void *event_arg;
 	/*
@@ -48,7 +49,11 @@ struct ku_attached {
 	struct ku_union u;
 	struct ku_intents *intents; /* NULL but in mode manage */
 	uint32_t id;
-	bool gone; /* its superblock went away */
+	enum ku_mode mode, in_force; /* as asked for; what its mount's options leave of that */
+	uint64_t min_size;
+	bool dropping;	  /* being let go: ku_session_drop() */
+	bool gone;	  /* let go, or its superblock went away */
+	uint64_t gone_ns; /* since when */
 };
 
 /* Somebody who waits, or waited, for a copy. */
@@ -117,7 +122,7 @@ struct ku_session {
 	char unobserved[256];	      /* then why */
 	struct ku_judge *judge;	      /* NULL without a policy */
 	struct ku_attached *unions;
-	unsigned int nunions, nalive;
+	unsigned int nunions, nalive, ndropping, room;
 	struct ku_events *events;
 	struct ku_totals totals;
 	struct ku_own_counts *own_counts;
@@ -160,12 +165,34 @@ int ku_session_submit(struct ku_session *s, uint32_t id, const char *path, void 
 struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id);
 
 /*
+ * Unions that come and go while the session runs. session_union.c
+ * look, ready: in any thread, for they may have to wait for a file system. look: is it one, and may it have this mode? ready: nobody else's, and
+ * what a crash left is gone. Return 0, or -errno with a line in err; at is to be closed in either case, unless it was added.
+ * add, in the loop's thread: attaches it, and takes at over. -EEXIST: is attached already, as *ret_id. -ENOSPC: no room.
+ */
+int ku_session_look(const struct ku_session *s, const char *path, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
+		    char err[static 512]);
+int ku_session_ready(struct ku_attached *at, char err[static 512]);
+void ku_attached_close(struct ku_attached *at);
+int ku_session_add(struct ku_session *s, struct ku_attached *at, uint32_t *ret_id, char err[static 512]);
+/*
+ * Lets a union go: its waiters go on natively. It is gone once ku_session_union() does not give it any more, which takes until no copy of ours is
+ * under way on it. Returns 0, or -ENOENT.
+ */
+int ku_session_drop(struct ku_session *s, uint32_t id);
+/* For session.c, each turn with ndropping: those that are. */
+void ku_session_drops(struct ku_session *s);
+
+/*
  * The steps of attaching; false with a line in err. attach.c
  * look: are they unions, and nobody else's? recover: what a crash left goes before anything new begins. all: from here on they are gated.
  */
 bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512]);
 bool ku_attach_recover(struct ku_session *s, char err[static 512]);
 bool ku_attach_all(struct ku_session *s, char err[static 512]);
+/* Of one: intents opened, what a crash left removed; attached. Return 0 or -errno with a line in err. */
+int ku_attach_recover_one(struct ku_attached *at, char err[static 512]);
+int ku_attach_one(struct ku_session *s, struct ku_attached *at, char err[static 512]);
 
 /* One copy, in a worker: from REQUESTED to a terminal state. worker.c */
 void ku_worker_copy(struct ku_session *s, struct ku_pending *p);
@@ -179,10 +206,12 @@ bool ku_session_observe(struct ku_session *s, char err[static 512]);
 /* Loads the policy, if there is one; then puts it in force, behind the gate. False with a line in err. session_policy.c */
 bool ku_session_policy(struct ku_session *s, char err[static 512]);
 bool ku_session_policy_on(struct ku_session *s, char err[static 512]);
+/* For a union that comes later. 0, or -errno with a line in err. session_policy.c */
+int ku_session_policy_add(struct ku_session *s, const struct ku_attached *at, char err[static 512]);
 /* The last step, after which nothing fails any more: with opts.pin the policy outlives the session. session_policy.c */
 bool ku_session_policy_pin(struct ku_session *s, char err[static 512]);
-/* Reads the policy's file again; a bad one is one warning, and the old one stays. session_policy.c */
-void ku_session_policy_reload(struct ku_session *s);
+/* Reads the policy's file again. False: a bad one, which is one warning, and the old one stays. session_policy.c */
+bool ku_session_policy_reload(struct ku_session *s);
 /* For session_observe.c and session_policy.c: fd is polled, too; the union of this id is gone. */
 int ku_session_watch(struct ku_session *s, int fd);
 /* Recycles finished slots whose parked tasks have all read the outcome; all: the others, too. True: some are left. session.c */
@@ -194,6 +223,8 @@ void ku_report_beside(struct ku_session *s, const struct ku_pending *p, const st
 /* To the event file and to opts.on_event. session_report.c */
 void ku_session_emit(struct ku_session *s, const struct ku_event *e);
 void ku_report_free(struct ku_session *s);
+/* The numbers of the union with this id, whose place another takes. session_report.c */
+void ku_report_forget(struct ku_session *s, uint32_t id);
 /* The summary of `kunion run`, on stderr. */
 void ku_report_summary(const struct ku_session *s);
 

@@ -75,6 +75,25 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 	return !n;
 }
 
+int ku_session_policy_add(struct ku_session *s, const struct ku_attached *at, char err[static 512])
+{
+	uint32_t dev = ku_kernel_dev(at->u.dev);
+	int n;
+
+	if ((s->judge || at->mode != KU_MODE_OBSERVE) && !s->opts.pin && ku_pin_has_union(dev)) {
+		snprintf(err, 512, "%s: a pinned policy is in force there: 'kunion detach --all' first", at->u.path);
+		return -EBUSY;
+	}
+	if (!s->judge)
+		return 0;
+	/* The number may be that of a superblock that is gone. */
+	ku_judge_union_remove(s->judge, dev);
+	n = ku_judge_union_add(s->judge, dev, at->u.path);
+	if (n)
+		snprintf(err, 512, "%s: cannot put the policy in force: %s", at->u.path, strerror(-n));
+	return n;
+}
+
 bool ku_session_policy_on(struct ku_session *s, char err[static 512])
 {
 	if (!s->judge)
@@ -96,14 +115,16 @@ bool ku_session_policy_pin(struct ku_session *s, char err[static 512])
 	return !s->judge || !ku_judge_pin(s->judge, err);
 }
 
-void ku_session_policy_reload(struct ku_session *s)
+bool ku_session_policy_reload(struct ku_session *s)
 {
 	char err[512] = "";
 
 	if (!s->judge)
-		return;
-	if (ku_judge_reload(s->judge, err))
+		return true;
+	if (ku_judge_reload(s->judge, err)) {
 		ku_warn("%s; the policy as it was stays in force", err);
-	else
-		ku_info("%s: the new policy is in force", s->opts.policy);
+		return false;
+	}
+	ku_info("%s: the new policy is in force", s->opts.policy);
+	return true;
 }

@@ -74,6 +74,19 @@ void ku_report_free(struct ku_session *s)
 	}
 }
 
+void ku_report_forget(struct ku_session *s, uint32_t id)
+{
+	for (struct ku_own_counts **at = &s->own_counts, *own; (own = *at);) {
+		if (own->union_id != id) {
+			at = &own->next;
+			continue;
+		}
+		*at = own->next;
+		s->nown_counts--;
+		free(own);
+	}
+}
+
 static const char *ku_engine(const struct ku_pending *p)
 {
 	return p->guarded ? "guard" : "kunion";

@@ -343,7 +343,8 @@ static int ku_run_dir(const char **ret_path)
 	int fd;
 
 	*ret_path = path = path && *path ? path : KU_RUN_DIR;
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+	/* The control socket lies there, too. */
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;

@@ -362,7 +362,7 @@ KTAP_TEST(refused)
 	scene();
 	make_dir(UNIT_DIR "/plain");
 	note_mounts();
-	command_refused(ATTACH(T), "--upper is missing");
+	command_refused(ATTACH(T), "no kunion daemon answers");
 	command_refused(ATTACH("--upper", UP), "TARGET is missing");
 	command_refused(ATTACH("--upper", UP, T, T), "is too many");
 	command_refused(ATTACH("--upper", UP, "--pid", "x", T), "'x'");

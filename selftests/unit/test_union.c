@@ -313,7 +313,7 @@ KTAP_TEST(one_kunion_at_a_time)
 	KTAP_REQUIRE(mount(UNIT_MERGED, UNIT_DIR "/bound", NULL, MS_BIND, NULL) == 0);
 	u = opened(UNIT_MERGED);
 	KTAP_CHECK(ku_union_lock(&u, err) == 0);
-	KTAP_CHECK((unit_stat("/tmp/run").st_mode & 07777) == 0700);
+	KTAP_CHECK((unit_stat("/tmp/run").st_mode & 07777) == 0755);
 	snprintf(name, sizeof(name), "/tmp/run/union-%u:%u.lock", major(u.dev), minor(u.dev));
 	KTAP_CHECK(unit_exists(name), "%s", name);
 	/* By whatever mount, from this process or another. */

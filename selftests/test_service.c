@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* kunion daemon: unions that come and go while it runs, its socket and who abuses it, and its end with somebody waiting. */
+#include "fx_fixture.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+FX_LEAN
+
+#define CONF FX_DIR "/kunion.conf"
+#define SOCK FX_DIR "/io.kunion"
+#define NOTIFY FX_DIR "/notify"
+#define LATER FX_DIR "/later"
+/* Loading all programs under emulation takes its time. */
+#define LIMIT_MS 120000
+#define HALF_OPEN 40
+
+static int notify_fd;
+static char notified[65536];
+static pid_t daemon_pid;
+
+static void write_file(const char *name, const char *text)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	KTAP_REQUIRE(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s", name);
+	close(fd);
+}
+
+static const char *text_of(const char *name)
+{
+	static char text[1 << 16];
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	size_t all = 0;
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, text + all, sizeof(text) - 1 - all)) > 0)
+		all += (size_t)n;
+	text[all] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return text;
+}
+
+static pid_t start(const char *out, const char *const *argv)
+{
+	pid_t pid = fork();
+	int fd;
+
+	KTAP_REQUIRE(pid >= 0);
+	if (pid)
+		return pid;
+	fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
+	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+		_exit(126);
+	for (fd = 3; fd < 256; fd++)
+		close(fd);
+	execvp(argv[0], (char **)argv);
+	_exit(127);
+}
+
+static int finish(pid_t pid)
+{
+	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
+	int status = -1;
+
+	while (waitpid(pid, &status, WNOHANG) != pid) {
+		if (fx_now_ns() > end) {
+			KTAP_CHECK(false, "still running");
+			kill(pid, SIGKILL);
+			waitpid(pid, &status, 0);
+			return -1;
+		}
+		fx_sleep_ms(2);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* A command's exit status; what it said is in FX_DIR/out. */
+#define KUNION(cmd, ...) finish(start(FX_DIR "/out", (const char *const[]){ "kunion", cmd, "--socket", SOCK, ##__VA_ARGS__, NULL }))
+#define SAID text_of(FX_DIR "/out")
+
+/* Datagrams so far, up to one that has what. */
+static bool told(const char *what)
+{
+	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
+
+	while (!strstr(notified, what) && fx_now_ns() < end) {
+		struct pollfd p = { .fd = notify_fd, .events = POLLIN };
+		size_t len = strlen(notified);
+		ssize_t n;
+
+		if (poll(&p, 1, 20) < 1)
+			continue;
+		n = recv(notify_fd, notified + len, sizeof(notified) - 2 - len, 0);
+		if (n > 0)
+			strcpy(notified + len + n, "\n");
+	}
+	return strstr(notified, what);
+}
+
+/* Its status, to be put; NULL when it gives none. */
+static struct json_object *status(void)
+{
+	return KUNION("status", "--json") ? NULL : json_tokener_parse(SAID);
+}
+
+static int count_of(const char *list)
+{
+	struct json_object *s = status(), *l;
+	int n = s && json_object_object_get_ex(s, list, &l) ? (int)json_object_array_length(l) : -1;
+
+	json_object_put(s);
+	return n;
+}
+
+static bool comes(const char *list, int n)
+{
+	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
+
+	while (count_of(list) != n && fx_now_ns() < end)
+		fx_sleep_ms(50);
+	return KTAP_CHECK(count_of(list) == n, "%s: %s", list, SAID);
+}
+
+static int dial(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = SOCK };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Who means no good: floods, halves, nonsense, what is too long or too deep; some stay. */
+static void abuse_socket(int half[HALF_OPEN])
+{
+	static char big[200000];
+	static const char deep[] = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", sane[] = "{\"method\":\"io.kunion.Status\"}";
+
+	memset(big, 'x', sizeof(big));
+	for (int i = 0; i < HALF_OPEN; i++) {
+		half[i] = dial();
+		if (half[i] >= 0)
+			send(half[i], sane, (size_t)(i % 20), MSG_NOSIGNAL);
+	}
+	for (int i = 0; i < 300; i++) {
+		int fd = dial();
+
+		if (fd < 0)
+			continue;
+		if (i % 4 == 0)
+			send(fd, big, sizeof(big), MSG_NOSIGNAL | MSG_DONTWAIT);
+		else if (i % 4 == 1)
+			send(fd, deep, sizeof(deep), MSG_NOSIGNAL | MSG_DONTWAIT);
+		else if (i % 4 == 2)
+			send(fd, sane, sizeof(sane), MSG_NOSIGNAL | MSG_DONTWAIT); /* and does not read */
+		close(fd);
+	}
+}
+
+/* Starts the daemon in the highest mode there is; returns whether that is manage. */
+static bool start_daemon(struct fx *fx)
+{
+	const char *conf = "min-size = \"64K\";\nverbose = 1;\nevents = \"%s\";\nunions = ( \"" LATER "\" );\n";
+	bool manage = true;
+
+	write_file(CONF, fx_name(conf, fx->events));
+	for (;; manage = false) {
+		int st;
+
+		notified[0] = '\0';
+		daemon_pid = start(fx->log, (const char *const[]){ "kunion", "daemon", "-c", CONF, "--socket", SOCK,
+								     "--mode", manage ? "manage" : "observe", NULL });
+		for (uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull; fx_now_ns() < end;) {
+			struct pollfd p = { .fd = notify_fd, .events = POLLIN };
+
+			if (poll(&p, 1, 50) == 1)
+				return KTAP_CHECK(told("READY=1")), manage;
+			if (waitpid(daemon_pid, &st, WNOHANG) == daemon_pid)
+				break;
+		}
+		KTAP_REQUIRE(manage && strstr(text_of(fx->log), "does not work on this kernel"), "%s", text_of(fx->log));
+	}
+}
+
+static void notify_socket(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = NOTIFY };
+
+	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	KTAP_REQUIRE(notify_fd >= 0 && !bind(notify_fd, (struct sockaddr *)&a, sizeof(a)));
+	setenv("NOTIFY_SOCKET", NOTIFY, 1);
+	setenv("WATCHDOG_USEC", "2000000", 1);
+}
+
+/* Attach, what it says of it, a copy-up that is managed or told, and the counts. */
+static void by_command(struct fx *fx, bool manage)
+{
+	const char *engine = manage ? "kunion" : "kernel";
+	struct json_object *s, *v;
+
+	KTAP_CHECK(KUNION("attach", fx->merged) == 0, "%s", SAID);
+	KTAP_CHECK(KUNION("attach", fx->merged) == 1 && strstr(SAID, "is attached already"), "%s", SAID);
+	KTAP_CHECK(KUNION("attach", fx->lower) == 1 && strstr(SAID, "not an overlay"), "%s", SAID);
+	s = status();
+	KTAP_REQUIRE(s && json_object_object_get_ex(s, "unions", &v) && json_object_array_length(v) == 1, "%s", SAID);
+	v = json_object_array_get_idx(v, 0);
+	KTAP_CHECK(strstr(json_object_to_json_string_ext(v, JSON_C_TO_STRING_NOSLASHESCAPE), fx->upper), "%s", SAID);
+	KTAP_CHECK(json_object_object_get_ex(v, "in_force", &v) && !strcmp(json_object_get_string(v), manage ? "manage" : "observe"), "%s", SAID);
+	json_object_put(s);
+	KTAP_CHECK(KUNION("status") == 0 && strstr(SAID, "metacopy=") && strstr(SAID, fx->merged), "%s", SAID);
+
+	KTAP_CHECK(fx_call_now(FX_CALL(FX_OPEN_WRITE, fx_path(fx, "d/first"), .id = 7)) == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", "/d/first", "engine", engine, NULL));
+	KTAP_CHECK(KUNION("metrics") == 0 && strstr(SAID, "kunion_copyups_total{union=\"" FX_DIR "/merged\"") && strstr(SAID, "# EOF"), "%s",
+		   SAID);
+}
+
+/* Whoever has a call with the socket: nobody at the gate notices. */
+static void hostile(struct fx *fx)
+{
+	struct fx_op op;
+	int half[HALF_OPEN];
+
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(fx, "d/second"), .id = 8));
+	fx_stop_wait(fx, "copying", FX_LONG);
+	KTAP_CHECK(fx_wait_parked(&op, FX_LONG));
+	abuse_socket(half);
+	KTAP_CHECK(count_of("unions") == 1, "%s", SAID);
+	KTAP_CHECK(!fx_op_done(&op));
+	fx_stop_go(fx, "copying");
+	KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0);
+	for (int i = 0; i < HALF_OPEN; i++)
+		close(half[i]);
+}
+
+/* Let go while somebody waits: he goes on natively at once, and the command comes back when our copy is given up. */
+static void detach_waiter(struct fx *fx)
+{
+	struct fx_op op;
+	pid_t pid;
+
+	fx_stop_arm(fx, "copying");
+	fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(fx, "d/third"), .id = 9));
+	fx_stop_wait(fx, "copying", FX_LONG);
+	KTAP_CHECK(fx_wait_parked(&op, FX_LONG));
+	pid = start(FX_DIR "/out", (const char *const[]){ "kunion", "detach", "--socket", SOCK, fx->merged, NULL });
+	KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0, "he still waits");
+	fx_stop_go(fx, "copying");
+	KTAP_CHECK(finish(pid) == 0, "%s", SAID);
+}
+
+/* Of the configuration: taken up when it is mounted, let go when it is unmounted. */
+static void configured(struct fx *fx)
+{
+	KTAP_CHECK(count_of("waiting") == 1, "%s", SAID);
+	fx_sh("mkdir -p %s/u2 %s/w2 " LATER, fx->upper_base, fx->upper_base);
+	KTAP_REQUIRE(!mount("later", LATER, "overlay", 0,
+			    fx_name("lowerdir=%s,upperdir=%s/u2,workdir=%s/w2", fx->lower, fx->upper_base, fx->upper_base)));
+	comes("unions", 1);
+	KTAP_CHECK(count_of("waiting") == 0);
+	KTAP_CHECK(umount(LATER) == 0, "%s", strerror(errno));
+	comes("unions", 0);
+	KTAP_CHECK(count_of("waiting") == 1);
+}
+
+static void reload(struct fx *fx)
+{
+	write_file(CONF, "mode = 5;\n");
+	notified[0] = '\0';
+	KTAP_CHECK(!kill(daemon_pid, SIGHUP) && told("RELOADING=1") && told("READY=1"), "%s", notified);
+	KTAP_CHECK(strstr(text_of(fx->log), "mode = '5'") && strstr(text_of(fx->log), "stays in force"), "%s", text_of(fx->log));
+	KTAP_CHECK(count_of("waiting") == 1, "the bad one is in force");
+	write_file(CONF, fx_name("min-size = \"64K\";\nevents = \"%s\";\n", fx->events));
+	notified[0] = '\0';
+	KTAP_CHECK(!kill(daemon_pid, SIGHUP) && told("READY=1"), "%s", notified);
+	comes("waiting", 0);
+}
+
+static void stop_with_waiter(struct fx *fx, bool manage)
+{
+	struct fx_op op;
+
+	KTAP_CHECK(KUNION("attach", fx->merged) == 0, "%s", SAID);
+	if (manage) {
+		fx_stop_arm(fx, "copying");
+		fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(fx, "d/fifth"), .id = 11));
+		fx_stop_wait(fx, "copying", FX_LONG);
+		KTAP_CHECK(fx_wait_parked(&op, FX_LONG));
+	}
+	notified[0] = '\0';
+	KTAP_CHECK(!kill(daemon_pid, SIGTERM) && told("STOPPING=1"), "%s", notified);
+	if (manage) {
+		KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0, "he still waits");
+		fx_stop_go(fx, "copying");
+	}
+	KTAP_CHECK(finish(daemon_pid) == 0, "%s", text_of(fx->log));
+	KTAP_CHECK(!fx_exists(SOCK), "the socket is left");
+	KTAP_CHECK(KUNION("status") == 2 && strstr(SAID, "no kunion daemon answers"), "%s", SAID);
+}
+
+KTAP_TEST_LIMIT(unions_come_and_go, 600)
+{
+	static const char *const files[] = { "d/first", "d/second", "d/third", "d/fourth", "d/fifth" };
+	struct fx fx;
+	bool manage;
+	int told_of;
+
+	fx_init(&fx, NULL);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		fx_lower(&fx, files[i], FX_MB(2), 0644);
+	fx_mount(&fx);
+	notify_socket();
+	manage = start_daemon(&fx);
+	KTAP_CHECK(count_of("unions") == 0);
+
+	by_command(&fx, manage);
+	if (manage) {
+		hostile(&fx);
+		detach_waiter(&fx);
+	} else {
+		int half[HALF_OPEN];
+
+		abuse_socket(half);
+		KTAP_CHECK(KUNION("detach", fx.merged) == 0, "%s", SAID);
+	}
+	KTAP_CHECK(KUNION("detach", fx.merged) == 1 && strstr(SAID, "is not attached"), "%s", SAID);
+	KTAP_CHECK(count_of("unions") == 0);
+	told_of = fx_event_count(&fx, "event", "copyup", NULL);
+	KTAP_CHECK(fx_call_now(FX_CALL(FX_OPEN_WRITE, fx_path(&fx, "d/fourth"), .id = 10)) == 0);
+	configured(&fx);
+	KTAP_CHECK(fx_event_count(&fx, "event", "copyup", NULL) == told_of, "a union that was let go is seen");
+	KTAP_CHECK(told("WATCHDOG=1"));
+	reload(&fx);
+	stop_with_waiter(&fx, manage);
+	fx_end(&fx);
+}
+
+KTAP_MAIN()

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A daemon that only remembers: for the tests of the control socket. */
+#ifndef CTL_FAKE_H
+#define CTL_FAKE_H
+
+#include <json-c/json.h>
+#include <string.h>
+
+#include "ctl/call.h"
+#include "ctl/frame.h"
+#include "ktap.h"
+
+struct fake {
+	unsigned int attached, detached, statuses;
+	char path[256], mode[32];
+	int64_t min_size;
+	volatile bool gone; /* what is detached */
+	size_t status_size; /* bytes of its text */
+};
+
+static inline int fake_attach(void *arg, const char *path, const char *mode, int64_t min_size, struct json_object **ret, char err[512])
+{
+	struct fake *f = arg;
+
+	if (!strcmp(path, "/busy")) {
+		snprintf(err, 512, "/busy: another kunion is attached to it");
+		return -EBUSY;
+	}
+	f->attached++;
+	snprintf(f->path, sizeof(f->path), "%s", path);
+	snprintf(f->mode, sizeof(f->mode), "%s", mode ? mode : "");
+	f->min_size = min_size;
+	*ret = json_object_new_object();
+	ku_ctl_add_bytes(*ret, "path", path);
+	return 0;
+}
+
+static inline int fake_detach(void *arg, const char *path, uint64_t *ret_ticket, char err[512])
+{
+	struct fake *f = arg;
+
+	(void)err;
+	if (strcmp(path, f->path))
+		return -ENOENT;
+	f->detached++;
+	*ret_ticket = 42;
+	return 0;
+}
+
+static inline bool fake_detached(void *arg, uint64_t ticket)
+{
+	const struct fake *f = arg;
+
+	return ticket == 42 && f->gone;
+}
+
+static inline int fake_status(void *arg, struct json_object **ret, char err[512])
+{
+	struct fake *f = arg;
+	char *text = calloc(1, f->status_size + 1);
+
+	(void)err;
+	f->statuses++;
+	*ret = json_object_new_object();
+	memset(text, 's', f->status_size);
+	json_object_object_add(*ret, "text", json_object_new_string(text));
+	free(text);
+	return 0;
+}
+
+static inline int fake_reload(void *arg, char err[512])
+{
+	(void)arg;
+	snprintf(err, 512, "file:3: no");
+	return -EINVAL;
+}
+
+#define FAKE_OPS(f)                                                                                              \
+	{                                                                                                        \
+		.attach = fake_attach, .detach = fake_detach, .detached = fake_detached, .status = fake_status, \
+		.metrics = fake_status, .reload = fake_reload, .arg = (f)                                       \
+	}
+
+/* The answer to one message as text, "" for none, "BAD" for what cannot be answered; static. */
+static inline const char *fake_call(const struct ku_ctl_ops *ops, bool root, const char *msg)
+{
+	const struct ku_ctl_peer peer = { .may_change = root };
+	static char text[65536];
+	struct ku_ctl_answer a;
+
+	if (ku_ctl_call(ops, &peer, msg, strlen(msg), &a))
+		return "BAD";
+	snprintf(text, sizeof(text), "%s", a.reply ? json_object_to_json_string_ext(a.reply, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) :
+						     a.later ? "LATER" : "");
+	json_object_put(a.reply);
+	return text;
+}
+
+#endif

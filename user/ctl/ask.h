@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the commands ask the daemon for. */
+#ifndef KU_CTL_ASK_H
+#define KU_CTL_ASK_H
+
+#include <stdint.h>
+
+/*
+ * Attach to what is mounted on path, a name as the caller has it. mode NULL, min_size below 0: as the daemon is configured. Returns an exit status,
+ * after one line on stderr if it is not 0.
+ */
+int ku_ask_attach(const char *socket, const char *path, const char *mode, int64_t min_size);
+
+/* Let path go. Returns 0, or with a line in err -ENOENT: is not attached, -ENOTCONN: no daemon, or another -errno. */
+int ku_ask_detach(const char *socket, const char *path, char err[static 512]);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Calls of the interfaces io.kunion and org.varlink.service: from a request to its reply. */
+#ifndef KU_CTL_CALL_H
+#define KU_CTL_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json_object;
+
+/* What the calls act on. All return 0, or -errno with a line in err; file names are bytes here. */
+struct ku_ctl_ops {
+	/* mode NULL, min_size below 0: as configured. *ret: the union */
+	int (*attach)(void *arg, const char *path, const char *mode, int64_t min_size, struct json_object **ret, char err[512]);
+	/* Begins; *ret_ticket for detached(). -ENOENT: not attached */
+	int (*detach)(void *arg, const char *path, uint64_t *ret_ticket, char err[512]);
+	bool (*detached)(void *arg, uint64_t ticket);
+	/* The reply's parameters */
+	int (*status)(void *arg, struct json_object **ret, char err[512]);
+	int (*metrics)(void *arg, struct json_object **ret, char err[512]);
+	int (*reload)(void *arg, char err[512]);
+	void *arg;
+};
+
+/* Whom it is answered to. */
+struct ku_ctl_peer {
+	bool may_change; /* root; others may only read */
+};
+
+struct ku_ctl_answer {
+	struct json_object *reply; /* NULL: none, be it that none is wanted or that it comes later */
+	bool later;		   /* when ops->detached(ticket), unless oneway */
+	bool oneway;
+	uint64_t ticket;
+};
+
+/*
+ * Does what a message asks. Returns 0 with *ret (its reply is the caller's), or -EBADMSG: no varlink call, nothing can be answered; -ENOMEM.
+ */
+int ku_ctl_call(const struct ku_ctl_ops *ops, const struct ku_ctl_peer *peer, const char *msg, size_t len, struct ku_ctl_answer *ret);
+
+/* {"parameters": parameters}; takes them over. NULL: none. NULL without memory. */
+struct json_object *ku_ctl_reply(struct json_object *parameters);
+struct json_object *ku_ctl_error(const char *name, struct json_object *parameters);
+/* io.kunion.Failed */
+struct json_object *ku_ctl_failed(int err, const char *message);
+
+/* The interface's description, NUL-terminated. */
+const char *ku_ctl_interface(void);
+
+/* Adds a file's name, escaped. */
+void ku_ctl_add_bytes(struct json_object *o, const char *key, const char *bytes);
+
+#endif

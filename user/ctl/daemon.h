@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The daemon: a session in the main thread's loop, and a control thread that serves the socket and does what may have to wait for a file system.
+ * Rules:
+ *  1. The session belongs to the loop. The control thread has it do things by ku_daemon_do(), which waits; the loop never waits for the control
+ *     thread.
+ *  2. Unions are added and let go by the control thread only.
+ */
+#ifndef KU_CTL_DAEMON_H
+#define KU_CTL_DAEMON_H
+
+#include <pthread.h>
+
+#include "ctl/about.h"
+#include "ctl/conf.h"
+#include "ctl/server.h"
+#include "loop.h"
+#include "openmetrics.h"
+#include "session.h"
+
+/* Attached at a time. */
+#define KU_DAEMON_UNIONS 2048
+
+/* A union that is attached. */
+struct ku_entry {
+	struct ku_entry *next;
+	uint64_t serial; /* never used again */
+	uint32_t id;
+	dev_t dev;
+	char *path, *lower, *upper;
+	char *configured; /* the path as the configuration has it; NULL: by command */
+	enum ku_mode mode, in_force;
+	uint64_t min_size;
+	struct ku_about about;
+	bool userxattr, volatile_, dropping;
+	time_t since;
+	unsigned int copies; /* at the last ku_daemon_sync() */
+};
+
+/* A union of the configuration, beside ku_conf.unions. */
+struct ku_wanted {
+	bool let_go;    /* by command, until the configuration is read again */
+	char said[512]; /* why it cannot be attached, as last told */
+};
+
+struct ku_daemon {
+	const char *file; /* NULL: none */
+	int (*read_conf)(struct ku_daemon *d, struct ku_conf *ret, char err[512]); /* from the file and the command line */
+	void *read_arg;
+	struct ku_conf first, conf; /* as started; as read last */
+	struct ku_session *s;
+	struct ku_loop loop;
+	struct ku_ctl_ops ops;
+	struct ku_ctl_server *server;
+	struct ku_openmetrics *om;
+	pthread_t control;
+	/* from the control thread to the loop and back */
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	void (*fn)(struct ku_daemon *d, void *arg);
+	void *fn_arg;
+	bool ended, reload; /* for the control thread to see */
+	int call_fd, wake_fd; /* eventfds: to the loop, to the control thread */
+	/* the control thread's */
+	struct ku_entry *entries;
+	uint64_t serial;
+	struct ku_wanted *wanted;
+	uint64_t looked_ns;
+	struct json_object *metrics; /* and when */
+	uint64_t metrics_ns;
+};
+
+/* Runs until a signal ends it. Returns the exit status, after one line on stderr if it is not 0. d has file, read_conf and conf. */
+int ku_daemon_run(struct ku_daemon *d);
+
+/* Has the loop call fn(d, arg), and waits. False: the loop has ended. */
+bool ku_daemon_do(struct ku_daemon *d, void (*fn)(struct ku_daemon *d, void *arg), void *arg);
+
+/* The control thread's: attaches to path; configured NULL: by command. 0 with *ret, or -errno with a line in err. daemon_union.c */
+int ku_daemon_attach(struct ku_daemon *d, const char *path, enum ku_mode mode, uint64_t min_size, const char *configured, struct ku_entry **ret,
+		     char err[static 512]);
+int ku_daemon_drop(struct ku_daemon *d, struct ku_entry *e);
+/* Forgets those that are gone. */
+void ku_daemon_sync(struct ku_daemon *d);
+/* Attaches what the configuration names and is not, lets go what it names no more. */
+void ku_daemon_reconcile(struct ku_daemon *d);
+struct ku_entry *ku_daemon_find(struct ku_daemon *d, const char *path);
+/* Frees all entries, and what is wanted. */
+void ku_daemon_forget(struct ku_daemon *d);
+int ku_daemon_want(struct ku_daemon *d);
+
+/* What the socket's calls do. daemon_call.c */
+extern const struct ku_ctl_ops ku_daemon_ops;
+struct json_object *ku_daemon_union_json(const struct ku_entry *e);
+/* Reads the configuration and the policy again. 0 or -errno with a line in err. daemon.c */
+int ku_daemon_reload(struct ku_daemon *d, char err[static 512]);
+
+#endif
