@@ -183,7 +183,7 @@ static void long_names(const struct words *options, struct words *ret)
 		const char *o = strstr(options->w[i], "--");
 
 		if (o)
-			add(ret, o, strcspn(o, "="));
+			add(ret, o, strcspn(o, "=["));
 	}
 }
 
