@@ -23,6 +23,7 @@ int ku_cmd_top(int argc, char **argv);
 int ku_cmd_metrics(int argc, char **argv);
 int ku_cmd_copy_up(int argc, char **argv);
 int ku_cmd_fsck(int argc, char **argv);
+int ku_cmd_commit(int argc, char **argv);
 int ku_cmd_diff(int argc, char **argv);
 int ku_cmd_policy(int argc, char **argv);
 /* detach --all: removes a pinned policy. An exit status, as above. detach_all.c */

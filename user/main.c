@@ -24,6 +24,7 @@ static const struct {
 	{ "report", ku_cmd_report, "tell afterwards what copy-ups cost, and what to do about it" },
 	{ "doctor", ku_cmd_doctor, "say what this kernel allows, and prove it" },
 	{ "fsck", ku_cmd_fsck, "find, and with --repair remove, what a crash left" },
+	{ "commit", ku_cmd_commit, "carry the upper layer of a union of a bind mount into the lower one" },
 	{ "diff", ku_cmd_diff, "list what the upper layer changes in the lower one" },
 	{ "policy", ku_cmd_policy, "check, explain, test or learn what may be written" },
 };

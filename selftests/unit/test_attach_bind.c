@@ -111,6 +111,8 @@ KTAP_TEST(layers_by_name)
 	unit_text(T "/d/f", "other");
 	KTAP_CHECK(unit_has_text(SRC "/d/f", "data of f") && unit_has_text(UP "/d/f", "other"));
 	KTAP_CHECK(getxattr(UP, "trusted.kunion.attach", NULL, 0) < 0);
+	KTAP_REQUIRE(!COMMAND(ku_cmd_diff, "diff", T), "%s", err);
+	KTAP_CHECK(!strcmp(out, "changed   /d/f (data, time)\n"), "%s", out);
 	detach();
 	command_refused(ATTACH("--upper", UNIT_DIR "/host/a,b", T), "takes no ','");
 	KTAP_CHECK(!unit_exists(UNIT_DIR "/host/a,b") && !unit_exists(UNIT_DIR "/host/a,b.work"));
@@ -194,7 +196,7 @@ static void in_another_namespace(void)
 	other_ask(&o, 'w');
 	KTAP_CHECK(unit_has_text(UP "/d/f", "other") && unit_has_text(SRC "/d/f", "data of f"));
 	command_refused(ATTACH("--upper", UNIT_DIR "/host/2", "--pid", o.number, T), "a union is attached there");
-	command_refused(ATTACH("--upper", UP, T), UP ": in use by the overlay on " T);
+	command_refused(ATTACH("--upper", UP, T), UP ": in use by the overlay in another mount namespace");
 	command_refused(DETACH(T), "nothing is mounted there");
 	status = DETACH("--pid", o.number, T);
 	KTAP_CHECK(!status && !*err, "%d %s", status, err);

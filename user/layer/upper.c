@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "upper.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "sys.h"
 #include "union.h"
 #include "util.h"
 
@@ -201,70 +202,55 @@ int ku_upper_is_in(const struct ku_upper *u, int dir)
 	return r ? r : ku_is_in(u->work, dir);
 }
 
-/* One mount namespace's mounts, as the process sees them. */
-static int ku_unused_in(const struct ku_upper *u, FILE *f, char err[static KU_LAYER_ERR])
+/*
+ * The kernel knows: asked for an overlay with index=on it refuses an upper directory in use, EBUSY, before it sees that the work directory is the
+ * upper one, EINVAL (fs/overlayfs/super.c, ovl_get_upper() and ovl_get_workdir()). So nothing is ever mounted.
+ */
+static int ku_upper_ask(const struct ku_upper *u)
 {
-	static const char *const names[] = { "upperdir", "workdir" };
+	static const char *const dirs[] = { "lowerdir", "upperdir", "workdir" };
+	_cleanup_close_ int fs = ku_fsopen("overlay", FSOPEN_CLOEXEC);
+	int r = fs < 0 ? fs : ku_fsconfig(fs, FSCONFIG_SET_STRING, "index", "on", 0);
+
+	for (size_t i = 0; i < KU_ARRAY_SIZE(dirs) && !r; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", i ? u->upper : u->work);
+		r = ku_fsconfig(fs, FSCONFIG_SET_STRING, dirs[i], name, 0);
+	}
+	return r ? r : ku_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
+
+/* Where it is mounted, in the mount namespace of a process; allocated. */
+static char *ku_used_on(const struct ku_upper *u, const char *mountinfo)
+{
+	_cleanup_fclose_ FILE *f = fopen(mountinfo, "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
-	while (getline(&line, &size, f) >= 0) {
+	while (f && getline(&line, &size, f) >= 0) {
+		_cleanup_free_ char *dir = NULL;
 		struct ku_mountinfo mi;
 
 		if (ku_mountinfo_parse(line, &mi) || strcmp(mi.fstype, "overlay"))
 			continue;
-		for (size_t i = 0; i < KU_ARRAY_SIZE(names); i++) {
-			_cleanup_free_ char *dir = ku_mount_option(mi.super_options, names[i]);
-			const char *mine = !dir			       ? NULL :
-					   !strcmp(dir, u->upper_path) ? u->upper_path :
-					   !strcmp(dir, u->work_path)  ? u->work_path :
-									 NULL;
-
-			if (mine)
-				return ku_layer_err(err, -EBUSY, "%s: in use by the overlay on %s; take that off first", mine, mi.mountpoint);
-		}
+		dir = ku_mount_option(mi.super_options, "upperdir");
+		if (dir && !strcmp(dir, u->upper_path))
+			return strdup(mi.mountpoint);
 	}
-	return 0;
+	return NULL;
 }
 
 int ku_upper_unused(const struct ku_upper *u, char err[static KU_LAYER_ERR])
 {
-	DIR *proc = opendir("/proc");
-	_cleanup_free_ ino_t *seen = NULL;
-	const struct dirent *e;
-	size_t n = 0;
-	int r = 0;
+	int r = ku_upper_ask(u);
+	_cleanup_free_ char *on = NULL;
 
-	if (!proc)
-		return ku_layer_err(err, -errno, "/proc: %s", strerror(errno));
-	while (!r && (e = readdir(proc))) {
-		_cleanup_fclose_ FILE *f = NULL;
-		char path[PATH_MAX];
-		struct stat st;
-		ino_t *more;
-		size_t i;
-
-		if (e->d_name[0] < '1' || e->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/ns/mnt", e->d_name);
-		if (stat(path, &st) < 0)
-			continue;
-		for (i = 0; i < n && seen[i] != st.st_ino; i++)
-			;
-		if (i < n)
-			continue;
-		more = reallocarray(seen, n + 1, sizeof(*seen));
-		if (!more) {
-			r = ku_layer_err(err, -ENOMEM, "out of memory");
-			break;
-		}
-		seen = more;
-		seen[n++] = st.st_ino;
-		snprintf(path, sizeof(path), "/proc/%s/mountinfo", e->d_name);
-		f = fopen(path, "re");
-		if (f)
-			r = ku_unused_in(u, f, err);
-	}
-	closedir(proc);
-	return r;
+	if (r == -EINVAL || r == -ENODEV) /* no overlayfs, no overlay */
+		return 0;
+	if (r != -EBUSY)
+		return ku_layer_err(err, r ? r : -EIO, "%s: the kernel does not tell whether it is in use: %s", u->upper_path, strerror(-r));
+	on = ku_used_on(u, "/proc/self/mountinfo");
+	return ku_layer_err(err, r, "%s: in use by the overlay %s%s; take that off first", u->upper_path, on ? "on " : "in another mount namespace",
+			    on ? on : "");
 }

@@ -38,7 +38,7 @@ int ku_upper_is_in(const struct ku_upper *u, int dir);
 /* Can the file system carry an upper layer? Tried in the work directory. Returns 0, or -errno with what it lacks in err. */
 int ku_upper_probe(const struct ku_upper *u, char err[static KU_LAYER_ERR]);
 
-/* Is it a layer of an overlay that is mounted, in whatever mount namespace? -EBUSY with where in err, 0, or -errno. */
+/* Is it the upper layer of an overlay that is mounted, in whatever mount namespace? -EBUSY, 0, or -errno, with a line in err. */
 int ku_upper_unused(const struct ku_upper *u, char err[static KU_LAYER_ERR]);
 
 /* The canonical name behind a descriptor, allocated; NULL with errno. */

@@ -354,8 +354,8 @@ int ku_layers_open(const struct ku_union *u, struct ku_layers *ret, char err[sta
 			return ku_layers_err(err, -ENOMEM, "%s: out of memory", u->path);
 		ret->lower = more;
 		ku_unbackslash(at);
-		/* Mounted over what is its own layer: that is there no more, or rather below. */
-		if (!strcmp(at, u->path))
+		/* Mounted over what is its own layer: that is there no more, or rather below. Of ours the name may be that of a descriptor. */
+		if (u->ours || !strcmp(at, u->path))
 			more[ret->n] = ku_beneath(u->path, u->dev);
 		else
 			more[ret->n] = *at == '/' ? open(at, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
