@@ -11,7 +11,7 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
-FX_LEAN
+FX_BARE
 
 #define SIZE FX_MB(2)
 #define WRITERS 32
@@ -33,7 +33,7 @@ static void begin(struct fx *fx, struct fx_op *op, enum fx_call_kind kind, const
 	KTAP_REQUIRE(fx_wait_parked(op, FX_LONG));
 }
 
-/* One copy by kunion, and nobody else's. */
+/* One copy, by kunion. */
 static void one_copy(const struct fx *fx)
 {
 	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "engine", "kunion", "result", "ok", NULL));
