@@ -70,6 +70,18 @@ KTAP_TEST(each_kind_of_change)
 	      "added     /new/link (symlink)\n");
 }
 
+/* As editors save: there is no telling it from a copy, and it is none. */
+KTAP_TEST(another_file_of_the_same_kind)
+{
+	layers();
+	unit_overlay(NULL);
+	unit_text(M "/d/.f", "saved");
+	KTAP_REQUIRE(!rename(M "/d/.f", M "/d/f") && !chmod(M "/d/f", 0600));
+	KTAP_REQUIRE(!unlink(M "/d/link") && !symlink("g", M "/d/link"));
+	lists("changed   /d/f (data, mode, time)\n"
+	      "replaced  /d/link (symlink)\n");
+}
+
 /* A whole directory that is gone is one line; a copy-up for nothing is none. */
 KTAP_TEST(no_more_than_differs)
 {

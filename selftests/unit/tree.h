@@ -13,6 +13,7 @@
 struct tree {
 	FILE *f;
 	struct tree_link {
+		dev_t dev;
 		ino_t ino;
 		char *path;
 	} links[256];
@@ -60,12 +61,13 @@ static inline void tree_file(struct tree *t, const char *path, const char *shown
 	char *data;
 	ssize_t n;
 
-	for (i = 0; i < t->n && t->links[i].ino != st->st_ino; i++)
+	for (i = 0; i < t->n && (t->links[i].ino != st->st_ino || t->links[i].dev != st->st_dev); i++)
 		;
 	if (i < t->n) {
 		fprintf(t->f, " is %s", t->links[i].path);
 	} else {
 		KTAP_REQUIRE(t->n < KU_ARRAY_SIZE(t->links));
+		t->links[t->n].dev = st->st_dev;
 		t->links[t->n].ino = st->st_ino;
 		t->links[t->n++].path = strdup(shown);
 	}

@@ -13,10 +13,18 @@ bool ku_diff_tells(const struct ku_drift_item *item)
 	return item->class != KU_DRIFT_NONE && item->class != KU_DRIFT_UNCHANGED;
 }
 
+/* A regular file is changed whether it is a copy or another one of that name: copies that kunion made have no mark of where they come from. */
+static enum ku_drift_class ku_diff_class(const struct ku_drift_item *item)
+{
+	return item->class == KU_DRIFT_REPLACED && S_ISREG(item->type) && item->compared ? KU_DRIFT_CHANGED : item->class;
+}
+
 /* What of it differs is told where something of the lower file is left. */
 static unsigned int ku_diff_bits(const struct ku_drift_item *item)
 {
-	return item->class == KU_DRIFT_CHANGED || item->class == KU_DRIFT_METADATA ? item->diff : 0;
+	enum ku_drift_class class = ku_diff_class(item);
+
+	return class == KU_DRIFT_METADATA ? item->diff : class == KU_DRIFT_CHANGED ? item->compared : 0;
 }
 
 static int ku_diff_line(const struct ku_drift_item *item, FILE *out)
@@ -26,7 +34,7 @@ static int ku_diff_line(const struct ku_drift_item *item, FILE *out)
 
 	if (!path)
 		return -ENOMEM;
-	fprintf(out, "%-8s  %s", ku_drift_class_name(item->class), path);
+	fprintf(out, "%-8s  %s", ku_drift_class_name(ku_diff_class(item)), path);
 	if (!S_ISREG(item->type)) {
 		fprintf(out, "%s%s", between, ku_drift_kind(item->type));
 		between = ", ";
@@ -99,7 +107,7 @@ static struct json_object *ku_diff_item(const struct ku_drift_item *item)
 	struct json_object *obj = json_object_new_object();
 
 	if (obj && ku_diff_bytes(obj, "path", item->path) &&
-	    ku_diff_add(obj, "what", json_object_new_string(ku_drift_class_name(item->class))) &&
+	    ku_diff_add(obj, "what", json_object_new_string(ku_drift_class_name(ku_diff_class(item)))) &&
 	    ku_diff_add(obj, "kind", json_object_new_string(ku_drift_kind(item->type))) &&
 	    ku_diff_add(obj, "differs", ku_diff_names(ku_diff_bits(item))) &&
 	    ku_diff_bytes(obj, "moved_from", item->moved_from ? item->moved_from : "") &&

@@ -195,6 +195,7 @@ static int ku_drift_look_file(struct ku_drift *d, struct ku_drift_item *item, co
 		copy = S_ISREG(item->type) ? ku_drift_is_copy(d, item, upper, &lower->top.st) : 0;
 	if (r || copy < 0)
 		return r ? r : copy;
+	item->compared = item->diff;
 	if (!(item->diff & KU_DIFF_DATA))
 		item->class = item->diff ? KU_DRIFT_METADATA : KU_DRIFT_UNCHANGED;
 	else if (copy)

@@ -57,6 +57,7 @@ struct ku_drift_item {
 	enum ku_drift_class class;
 	mode_t type;	  /* S_IFMT bits; of a removed one, those of the lower file */
 	unsigned int diff; /* KU_DIFF_* */
+	unsigned int compared; /* the same, also where a file of the same kind REPLACED it */
 	bool guessed;	  /* from size and time: comparing would have cost too much */
 	bool whole;	  /* a directory with nothing of the image in it */
 	uint64_t bytes;	  /* data in the upper layer */
