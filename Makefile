@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# make [V=1] [O=DIR] [SANITIZE=1]; make deps, man, tests, check, demo, install, uninstall, clean
+# make [V=1] [O=DIR] [SANITIZE=1]; make deps, man, completions, tests, check, demo, install, uninstall, dist, deb, clean
 
 O ?= build
 PREFIX ?= /usr/local
@@ -35,7 +35,7 @@ ALL_LIBS = $(LDFLAGS) $(SAN) -pthread $(shell $(PKG_CONFIG) --libs $(LIBS)) -lm
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 # Parameters are the hook's, whether used or not.
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -D__bpf__ -Wall -Wextra -Wno-unused-parameter \
-	$(if $(CI),-Werror) -I. -Ibpf
+	$(if $(CI),-Werror) -I. -Ibpf -fdebug-prefix-map=$(CURDIR)=.
 
 # gate_child and report/page are no parts of the program, but data in it.
 USER_DIRS := user/ctl user/layer user/policy user/report user/top
@@ -154,10 +154,31 @@ deps:
 check demo: deps
 	$(Q)O=$(O) scripts/$@
 
-MAN_DIR = $(DESTDIR)$(PREFIX)/share/man
+# All three from what --help says.
+COMPLETIONS := $(O)/completions/kunion $(O)/completions/_kunion $(O)/completions/kunion.fish
 
-install: all
+$(COMPLETIONS) &: $(O)/kunion scripts/completions
+	$(call msg,GEN,$(O)/completions)
+	$(Q)scripts/completions $(O)/kunion $(O)/completions
+
+completions: $(COMPLETIONS)
+
+SHARE_DIR = $(DESTDIR)$(PREFIX)/share
+MAN_DIR = $(SHARE_DIR)/man
+UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+TMPFILES_DIR = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+CONF_DIR = $(DESTDIR)/etc/kunion
+
+# A configuration that is there is its owner's.
+install: all completions
 	install -D -m 0755 $(O)/kunion $(DESTDIR)$(PREFIX)/sbin/kunion
+	install -d $(UNIT_DIR)
+	sed 's,@SBINDIR@,$(PREFIX)/sbin,' scripts/deploy/kunion.service >$(UNIT_DIR)/kunion.service
+	install -D -m 0644 scripts/deploy/kunion.tmpfiles $(TMPFILES_DIR)/kunion.conf
+	[ -e $(CONF_DIR)/kunion.conf ] || install -D -m 0644 scripts/deploy/kunion.conf $(CONF_DIR)/kunion.conf
+	install -D -m 0644 $(O)/completions/kunion $(SHARE_DIR)/bash-completion/completions/kunion
+	install -D -m 0644 $(O)/completions/_kunion $(SHARE_DIR)/zsh/vendor-completions/_kunion
+	install -D -m 0644 $(O)/completions/kunion.fish $(SHARE_DIR)/fish/vendor_completions.d/kunion.fish
 ifneq ($(RST2MAN),)
 	install -d $(MAN_DIR)/man1 $(MAN_DIR)/man5
 	install -m 0644 $(filter %.1,$(MAN)) $(MAN_DIR)/man1
@@ -167,10 +188,21 @@ else
 endif
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/sbin/kunion
+	rm -f $(DESTDIR)$(PREFIX)/sbin/kunion $(UNIT_DIR)/kunion.service $(TMPFILES_DIR)/kunion.conf
+	rm -f $(SHARE_DIR)/bash-completion/completions/kunion $(SHARE_DIR)/zsh/vendor-completions/_kunion \
+		$(SHARE_DIR)/fish/vendor_completions.d/kunion.fish
 	rm -f $(patsubst $(O)/man/%,$(MAN_DIR)/man1/%,$(filter %.1,$(MAN))) $(patsubst $(O)/man/%,$(MAN_DIR)/man5/%,$(filter %.5,$(MAN)))
+
+# What is committed, the same bytes each time.
+dist:
+	$(Q)mkdir -p $(O)/dist
+	$(Q)git archive --format=tar --prefix=kunion-$(VERSION)/ HEAD | gzip -9n >$(O)/dist/kunion-$(VERSION).tar.gz
+	@echo $(O)/dist/kunion-$(VERSION).tar.gz
+
+deb: all man completions
+	$(Q)scripts/deb $(O) $(VERSION)
 
 clean:
 	rm -rf $(O)
 
-.PHONY: all man tests deps check demo install uninstall clean
+.PHONY: all man completions tests deps check demo install uninstall dist deb clean

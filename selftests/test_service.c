@@ -3,8 +3,10 @@
 #include "fx_fixture.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -45,6 +47,24 @@ static const char *text_of(const char *name)
 	return text;
 }
 
+/* What kunion.service leaves the daemon. */
+static void as_the_unit(void)
+{
+	static const int keep[] = { CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
+				    CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_SETUID, CAP_SETGID };
+
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
+		size_t i = 0;
+
+		while (i < sizeof(keep) / sizeof(keep[0]) && keep[i] != cap)
+			i++;
+		if (i == sizeof(keep) / sizeof(keep[0]) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
+			_exit(125);
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		_exit(125);
+}
+
 static pid_t start(const char *out, const char *const *argv)
 {
 	pid_t pid = fork();
@@ -58,6 +78,8 @@ static pid_t start(const char *out, const char *const *argv)
 		_exit(126);
 	for (fd = 3; fd < 256; fd++)
 		close(fd);
+	if (!strcmp(argv[1], "daemon"))
+		as_the_unit();
 	execvp(argv[0], (char **)argv);
 	_exit(127);
 }
@@ -341,6 +363,32 @@ KTAP_TEST_LIMIT(unions_come_and_go, 600)
 	KTAP_CHECK(told("WATCHDOG=1"));
 	reload(&fx);
 	stop_with_waiter(&fx, manage);
+	fx_end(&fx);
+}
+
+/* As the package configures it: what nobody attached is seen, too. */
+KTAP_TEST_LIMIT(all_is_observed, 600)
+{
+	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
+	struct fx fx;
+
+	fx_init(&fx, NULL);
+	fx_lower(&fx, "d/first", FX_MB(2), 0644);
+	fx_mount(&fx);
+	notify_socket();
+	write_file(CONF, "mode = \"observe\";\nall = true;\n");
+	notified[0] = '\0';
+	daemon_pid = start(fx.log, (const char *const[]){ "kunion", "daemon", "-c", CONF, "--socket", SOCK, NULL });
+	KTAP_REQUIRE(told("READY=1"), "%s", text_of(fx.log));
+	KTAP_CHECK(KUNION("attach", "-m", "guard", fx.merged) == 1 && strstr(SAID, "is more than the daemon was started for"), "%s", SAID);
+	KTAP_CHECK(fx_call_now(FX_CALL(FX_OPEN_WRITE, fx_path(&fx, "d/first"), .id = 7)) == 0);
+	while ((KUNION("metrics") || !strstr(SAID, "kunion_copyups_total{union=\"" FX_DIR "/merged\"")) && fx_now_ns() < end)
+		fx_sleep_ms(100);
+	KTAP_CHECK(strstr(SAID, "kunion_copyups_total{union=\"" FX_DIR "/merged\""), "%s", SAID);
+	/* A name and events for one of them. */
+	KTAP_CHECK(KUNION("attach", fx.merged) == 0, "%s", SAID);
+	KTAP_CHECK(count_of("unions") == 1);
+	KTAP_CHECK(!kill(daemon_pid, SIGTERM) && finish(daemon_pid) == 0, "%s", text_of(fx.log));
 	fx_end(&fx);
 }
 
