@@ -252,7 +252,9 @@ static bool kill_at(unsigned int n)
 	}
 	for (;;) {
 		if (waitpid(pid, &status, WNOHANG) == pid) {
-			KTAP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x: %s", status, unit_read("/tmp/out", NULL));
+			_cleanup_free_ char *said = unit_read("/tmp/out", NULL);
+
+			KTAP_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x: %s", status, said);
 			break;
 		}
 		hit = unit_exists("/tmp/stop/commit-step.hit");
