@@ -24,18 +24,22 @@ struct ku_pol_bank {
 	struct ku_pol_set deny; /* the rules that deny: what decides where a string is not known */
 	__u32 denies;		/* is there any? */
 	__u32 pad;
+	__u16 sums[KU_POL_SETS]; /* bit i: word i of the set is not 0 */
 };
 
 /* Key: kernel dev_t of the overlay superblock. Which rules its merged path lets through, in each bank. */
 struct ku_pol_union {
 	struct ku_pol_set set[KU_POL_BANKS];
+	__u32 sum[KU_POL_BANKS]; /* as of sums */
+	__u64 serial;		 /* another one with each element that is written */
 };
 
 /* One for each rule of each bank: element bank * KU_POL_RULES + rule. */
 struct ku_pol_count {
 	__u64 hits;    /* it decided */
 	__u64 denied;
-	__u64 last_ns; /* CLOCK_MONOTONIC */
+	__u64 last_ns; /* CLOCK_MONOTONIC, to a tick of the kernel (1 to 10 ms) */
+	__u64 tick;    /* BPF's own */
 };
 
 /* Read-only for BPF, set between open and load. */

@@ -28,7 +28,8 @@ static __always_inline int ku_pol_exec(struct dentry *dentry, bool mapped)
 	if (mapped && ran == (__u64)inode)
 		return 0;
 	t->action = KU_A_EXEC;
-	ku_pol_object(t, inode);
+	t->kind = KU_K_FILE;
+	t->size = BPF_CORE_READ(inode, i_size);
 	return ku_minus(ku_pol_judge_at(t, dentry, KU_POL_TELL));
 }
 

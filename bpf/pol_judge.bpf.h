@@ -42,6 +42,7 @@ static __always_inline struct ku_pol_count *ku_pol_count_of(__u32 gen, __u32 rul
 static __always_inline void ku_pol_count(__u32 gen, __u32 rule, __u32 err)
 {
 	struct ku_pol_count *c = ku_pol_count_of(gen, rule);
+	__u64 tick;
 
 	if (!c)
 		return;
@@ -49,7 +50,12 @@ static __always_inline void ku_pol_count(__u32 gen, __u32 rule, __u32 err)
 	__sync_fetch_and_add(&c->hits, 1);
 	if (err)
 		__sync_fetch_and_add(&c->denied, 1);
-	c->last_ns = bpf_ktime_get_ns();
+	/* Once a tick of the kernel is enough, and is for free. */
+	tick = bpf_jiffies64();
+	if (c->tick != tick) {
+		c->tick = tick;
+		c->last_ns = bpf_ktime_get_ns();
+	}
 }
 
 static __always_inline void ku_pol_fill(struct ku_pol_record *r, struct ku_pol_task *t, __u32 rule, __u32 verdict, __u32 err, __u32 len)
@@ -131,6 +137,7 @@ __noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
 		return 0;
 	rule = ku_pol_rule(t);
 	t->rule = rule;
+	t->judged = 1;
 	t->sent = 0;
 	if (t->unknown)
 		__sync_fetch_and_add(&ku_pol_shared.unknown, 1);

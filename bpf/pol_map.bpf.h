@@ -60,6 +60,14 @@ struct ku_pol_task {
 	__u64 open[8];
 	__u32 unknown; /* is there such a one? */
 	__u32 unsure;
+	__u32 judged;	  /* by a rule: some is there for such things */
+	__u32 known;	  /* 1 + the path's set, where it is known without the path; else 0 */
+	__u32 known_seq;
+	__u32 path_known; /* sets[KU_PS_PATH] is that of the path as it was at rename_lock's number path_seq */
+	__u32 path_seq;
+	__u32 uid_gen, uid, uid_set; /* the last one's */
+	__u32 of_union_gen, of_union_sum;
+	__u64 of_union_serial; /* of which element of ku_pol_unions */
 	struct ku_pol_set of_union;
 	/* the string at hand: text[at] up to, not including, text[end]; its state of the automaton */
 	__u32 at, end, state;
@@ -148,13 +156,21 @@ static __always_inline bool ku_pol_asks(const struct ku_pol_bank *bank, __u32 ac
 static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_here *h)
 {
 	struct ku_pol_task *t = bpf_task_storage_get(&ku_pol_tasks, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	__u64 serial;
 
 	if (!t)
 		return NULL;
 	t->gen = h->gen;
 	t->dev = h->dev;
 	t->unsure = 0;
-	__builtin_memcpy(&t->of_union, &h->u->set[KU_POL_BANK(h->gen)], sizeof(t->of_union));
+	t->known = t->path_known = t->judged = 0;
+	serial = h->u->serial;
+	if (t->of_union_gen != h->gen || t->of_union_serial != serial) {
+		__builtin_memcpy(&t->of_union, &h->u->set[KU_POL_BANK(h->gen)], sizeof(t->of_union));
+		t->of_union_sum = h->u->sum[KU_POL_BANK(h->gen)];
+		t->of_union_gen = h->gen;
+		t->of_union_serial = serial;
+	}
 	return t;
 }
 
@@ -167,10 +183,10 @@ static __always_inline __u32 ku_pol_no_memory(const struct ku_pol_here *h)
 
 static __always_inline void ku_pol_object(struct ku_pol_task *t, struct inode *inode)
 {
-	__u32 mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	__u32 mode = inode->i_mode & S_IFMT;
 
 	t->kind = mode == S_IFREG ? KU_K_FILE : mode == S_IFDIR ? KU_K_DIR : mode == S_IFLNK ? KU_K_SYMLINK : KU_K_SPECIAL;
-	t->size = mode == S_IFREG ? BPF_CORE_READ(inode, i_size) : 0;
+	t->size = mode == S_IFREG ? inode->i_size : 0;
 }
 
 #endif

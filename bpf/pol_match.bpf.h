@@ -60,6 +60,8 @@ static __always_inline __u32 ku_pol_interval(struct ku_pol_intervals *in, __u64 
 	/* 0, but no constant to the verifier, which would follow each value of its own. */
 	__u32 n = in->n, base = in->pad & (KU_POL_BOUNDS - 1);
 
+	if (n == 1)
+		return in->set[0];
 	for (__u32 step = KU_POL_BOUNDS / 2; step; step >>= 1) {
 		__u32 next = (base + step) & (KU_POL_BOUNDS - 1);
 
@@ -81,7 +83,12 @@ __noinline int ku_pol_numbers(struct ku_pol_task *t, __u32 uid)
 	b = ku_pol_bank_of(t->gen);
 	if (!b)
 		return 0;
-	return ku_pol_interval(&b->pol.uid, uid) << 16 | ku_pol_interval(&b->pol.size, t->size);
+	if (t->uid_gen != t->gen || t->uid != uid) {
+		t->uid_set = ku_pol_interval(&b->pol.uid, uid);
+		t->uid = uid;
+		t->uid_gen = t->gen;
+	}
+	return t->uid_set << 16 | ku_pol_interval(&b->pol.size, t->size);
 }
 
 /* What is not known may be anything to a rule that denies, and is nothing to any other that asks for it. */
@@ -192,6 +199,11 @@ static __always_inline __u64 ku_pol_word(struct ku_pol_bank *b, __u32 set, __u32
 	return b->pol.sets[set & (KU_POL_SETS - 1)].w[i & (KU_POL_WORDS - 1)];
 }
 
+static __always_inline __u32 ku_pol_sum(struct ku_pol_bank *b, __u32 set)
+{
+	return b->sums[set & (KU_POL_SETS - 1)];
+}
+
 /* clang 14 crashes on its own; and to the verifier each outcome is a path, which need not be followed behind the call. */
 __noinline int ku_pol_first_bit(__u64 w)
 {
@@ -229,8 +241,17 @@ __noinline int ku_pol_strings(struct ku_pol_task *t)
 	}
 	if (ku_pol_wants(b, KU_PS_EXE))
 		t->sets[KU_PS_EXE] = ku_pol_exe(t);
-	if (ku_pol_wants(b, KU_PS_PATH))
-		t->sets[KU_PS_PATH] = ku_pol_path(t) ? ku_pol_string(t, KU_PS_PATH) : ku_pol_unknown(t, b, KU_PS_PATH);
+	t->path_known = 0;
+	if (!ku_pol_wants(b, KU_PS_PATH))
+		return 0;
+	if (t->known) {
+		t->sets[KU_PS_PATH] = t->known - 1;
+	} else if (ku_pol_path(t)) {
+		t->sets[KU_PS_PATH] = ku_pol_string(t, KU_PS_PATH);
+		t->path_known = 1;
+	} else {
+		t->sets[KU_PS_PATH] = ku_pol_unknown(t, b, KU_PS_PATH);
+	}
 	return 0;
 }
 
@@ -238,7 +259,7 @@ __noinline int ku_pol_strings(struct ku_pol_task *t)
 __noinline int ku_pol_rule(struct ku_pol_task *t)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 action, kind, numbers;
+	__u32 action, kind, numbers, sum;
 	struct ku_pol_bank *b;
 
 	if (!t)
@@ -249,12 +270,18 @@ __noinline int ku_pol_rule(struct ku_pol_task *t)
 	ku_pol_strings(t);
 	action = b->pol.action_set[t->action & 7];
 	kind = b->pol.kind_set[t->kind & 7];
-	numbers = ku_pol_numbers(t, BPF_CORE_READ(task, real_cred, fsuid.val));
+	numbers = ku_pol_numbers(t, task->real_cred->fsuid.val);
+	sum = t->of_union_sum & ku_pol_sum(b, action) & ku_pol_sum(b, kind) & ku_pol_sum(b, numbers >> 16) & ku_pol_sum(b, numbers);
+	if (!t->unknown)
+		for (__u32 k = 0; k < KU_PS_MAX; k++)
+			sum &= ku_pol_sum(b, t->sets[k]);
 	for (__u32 i = 0; i < KU_POL_WORDS; i++) {
-		__u64 w = t->of_union.w[i] & ku_pol_word(b, action, i) & ku_pol_word(b, kind, i) & ku_pol_word(b, numbers >> 16, i) &
-			  ku_pol_word(b, numbers, i);
-		__u64 deny;
+		__u64 w, deny;
 
+		if (!(sum & 1u << i))
+			continue;
+		w = t->of_union.w[i] & ku_pol_word(b, action, i) & ku_pol_word(b, kind, i) & ku_pol_word(b, numbers >> 16, i) &
+		    ku_pol_word(b, numbers, i);
 		if (!w)
 			continue;
 		deny = b->deny.w[i];

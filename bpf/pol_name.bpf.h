@@ -192,7 +192,7 @@ int BPF_PROG(ku_pol_inode_link, struct dentry *old, struct inode *dir, struct de
 	if (!inode || !ku_pol_begin(&h, dir->i_sb))
 		return 0;
 	t = ku_pol_task_of(&h);
-	if (!t)
+	if (!t || !ku_pol_forget(inode))
 		return ku_minus(ku_pol_no_memory(&h));
 	ku_pol_object(t, inode);
 	t->old = (__u64)old;

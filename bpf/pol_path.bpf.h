@@ -88,6 +88,7 @@ __noinline int ku_pol_path(struct ku_pol_task *t)
 			return 0;
 		if (t->at == KU_PATH_MAX)
 			ku_pol_prepend(t, "", 0);
+		t->path_seq = seq;
 		return 1;
 	}
 	return 0;

@@ -56,9 +56,11 @@ static __always_inline __u32 ku_pol_copy(struct ku_pol_here *h, struct dentry *d
 	return err;
 }
 
-static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
+/* k: what is known of it, or NULL */
+static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct ku_pol_known *k, struct dentry *dentry, struct inode *inode)
 {
 	struct ku_pol_task *t;
+	__u32 err;
 
 	if (!ku_pol_asks(h->bank, KU_A_MODIFY))
 		return 0;
@@ -69,7 +71,13 @@ static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct dentry 
 		return 0;
 	t->action = KU_A_MODIFY;
 	ku_pol_object(t, inode);
-	return ku_pol_judge_at(t, dentry, KU_POL_TELL);
+	if (k) {
+		t->known = 1 + k->path_set;
+		t->known_seq = k->seq;
+	}
+	err = ku_pol_judge_at(t, dentry, KU_POL_TELL);
+	ku_pol_keep(h, t, dentry, inode);
+	return err;
 }
 
 /* Every copy-up, by whatever operation and caller: nothing passes it by. Within it the task has the mounter's credentials. */
@@ -103,6 +111,7 @@ SEC("lsm/file_open")
 int BPF_PROG(ku_pol_open, struct file *file)
 {
 	struct inode *inode = file->f_inode;
+	struct ku_pol_known *k;
 	struct ku_pol_here h;
 
 	/* Reading costs no more than this. */
@@ -113,8 +122,11 @@ int BPF_PROG(ku_pol_open, struct file *file)
 		return 0;
 	if (file->f_flags & O_TMPFILE_BIT)
 		return ku_minus(ku_pol_tmpfile(&h, file->f_path.dentry));
+	k = ku_pol_known_of(&h, file->f_path.dentry, inode);
+	if (ku_pol_pass(&h, k, inode))
+		return 0;
 	if (!ku_is_lower(inode))
-		return ku_minus(ku_pol_modify(&h, file->f_path.dentry, inode));
+		return ku_minus(ku_pol_modify(&h, k, file->f_path.dentry, inode));
 	if (ku_pol_cfg.open_waits)
 		return ku_minus(ku_pol_copy(&h, file->f_path.dentry, inode));
 	return 0;
@@ -124,13 +136,15 @@ int BPF_PROG(ku_pol_open, struct file *file)
 static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *attr)
 {
 	struct inode *inode = dentry->d_inode;
+	struct ku_pol_known *k;
 	struct ku_pol_here h;
 
 	if ((attr->ia_valid & (ATTR_SIZE | ATTR_FILE)) != ATTR_SIZE)
 		return 0;
 	if (!inode || !ku_pol_begin(&h, inode->i_sb) || ku_is_lower(inode))
 		return 0;
-	return ku_minus(ku_pol_modify(&h, dentry, inode));
+	k = ku_pol_known_of(&h, dentry, inode);
+	return ku_pol_pass(&h, k, inode) ? 0 : ku_minus(ku_pol_modify(&h, k, dentry, inode));
 }
 
 SEC("lsm/inode_setattr")

@@ -31,6 +31,7 @@
 #include "pol_path.bpf.h"
 #include "pol_match.bpf.h"
 #include "pol_judge.bpf.h"
+#include "pol_known.bpf.h"
 #include "pol_write.bpf.h"
 #include "pol_name.bpf.h"
 #include "pol_exec.bpf.h"

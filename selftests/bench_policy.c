@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What a policy of a thousand rules costs an open of an upper file, to write and read-only: without kunion, observed by it, and with the policy as well. The
- * three take turns, each of many short batches; medians of all batches are compared.
+ * What a policy of a thousand rules costs an open of an upper file, to write and read-only: without kunion, with a BPF program that does nothing at each hook
+ * that the policy's programs of kunion are at (what any program would cost there), observed by kunion, and with the policy as well. They take turns,
+ * each of many short batches; medians of all batches are compared. In a round before, the kernel counts the programs that run.
  *
- * bench_policy [--rounds N] [--batches N] [--dir DIR]
+ * bench_policy [--check] [--rounds N] [--batches N] [--dir DIR]
  *
- * Needs root. DIR (default: /tmp) gets a tmpfs of its own, in a mount namespace of our own. Exit status: 2 when it could not be measured.
+ * Needs root. DIR (default: /tmp) gets a tmpfs of its own, in a mount namespace of our own. In a machine whose clock counts the instructions that it
+ * executes (VM_ICOUNT=1 scripts/vm) the times are exact: nanoseconds are instructions then, whoever else is on the host.
+ *
+ * Exit status: 1 when --check was given and a goal is missed; 2 when it could not be measured.
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <linux/bpf.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,10 +33,13 @@
 
 #define PER_BATCH 100
 #define RULES 1000
+#define COUNTED 2000 /* calls while programs are counted */
+#define STATS "/proc/sys/kernel/bpf_stats_enabled"
+#define PROGS_MAX 64
 
-enum { NONE, OBSERVED, POLICY, STATES };
+enum { NONE, EMPTY, OBSERVED, POLICY, STATES };
 
-static const char *const states[STATES] = { "none", "observe", "policy" };
+static const char *const states[STATES] = { "none", "empty", "observe", "policy" };
 static const struct {
 	const char *what;
 	int flags;
@@ -41,10 +50,20 @@ static const struct {
 static struct {
 	const char *dir;
 	unsigned int rounds, batches;
+	bool check;
 } opt = { .dir = "/tmp", .rounds = 5, .batches = 200 };
+
+struct prog {
+	char name[BPF_OBJ_NAME_LEN];
+	uint64_t runs, ns;
+};
 
 static double *samples[NROWS][STATES]; /* microseconds a call */
 static unsigned int nsamples[NROWS][STATES];
+static uint32_t hooks[PROGS_MAX];      /* BTF ids */
+static unsigned int nhooks;
+static int links[PROGS_MAX];
+static char ran[NROWS][512];
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
 {
@@ -97,6 +116,74 @@ static void set_up(void)
 	write_policy("policy.conf");
 }
 
+/* Those of kunion. */
+static unsigned int progs_read(struct prog *p)
+{
+	unsigned int n = 0;
+	__u32 id = 0;
+
+	while (!bpf_prog_get_next_id(id, &id) && n < PROGS_MAX) {
+		struct bpf_prog_info info = { 0 };
+		__u32 len = sizeof(info);
+		int fd = bpf_prog_get_fd_by_id(id);
+
+		if (fd < 0)
+			continue;
+		if (!bpf_obj_get_info_by_fd(fd, &info, &len) && !strncmp(info.name, "ku_", 3)) {
+			memcpy(p[n].name, info.name, sizeof(p[n].name));
+			p[n].runs = info.run_cnt;
+			p[n++].ns = info.run_time_ns;
+		}
+		close(fd);
+	}
+	return n;
+}
+
+/* Where the policy's programs are attached. */
+static void learn_hooks(void)
+{
+	__u32 id = 0;
+
+	while (!bpf_link_get_next_id(id, &id) && nhooks < PROGS_MAX) {
+		struct bpf_prog_info info = { 0 };
+		struct bpf_link_info link = { 0 };
+		__u32 len = sizeof(info), link_len = sizeof(link);
+		int fd = bpf_link_get_fd_by_id(id), prog = -1;
+
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &link, &link_len))
+			prog = bpf_prog_get_fd_by_id(link.prog_id);
+		if (prog >= 0 && !bpf_obj_get_info_by_fd(prog, &info, &len) && !strncmp(info.name, "ku_pol_", 7))
+			hooks[nhooks++] = info.attach_btf_id;
+		if (prog >= 0)
+			close(prog);
+		if (fd >= 0)
+			close(fd);
+	}
+	if (!nhooks)
+		die("the policy's BPF programs cannot be found");
+}
+
+static void attach_empty(void)
+{
+	const struct bpf_insn insns[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 }, { .code = BPF_JMP | BPF_EXIT } };
+
+	for (unsigned int i = 0; i < nhooks; i++) {
+		LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_LSM_MAC, .attach_btf_id = hooks[i]);
+		int fd = bpf_prog_load(BPF_PROG_TYPE_LSM, "bench_empty", "GPL", insns, sizeof(insns) / sizeof(insns[0]), &opts);
+
+		links[i] = fd < 0 ? -1 : bpf_raw_tracepoint_open(NULL, fd);
+		if (links[i] < 0)
+			die("an empty program at a hook: %s", strerror(errno));
+		close(fd);
+	}
+}
+
+static void detach_empty(void)
+{
+	for (unsigned int i = 0; i < nhooks; i++)
+		close(links[i]);
+}
+
 /* kunion, once it has said that it is attached; 0 for none. */
 static pid_t start(int state)
 {
@@ -105,7 +192,9 @@ static pid_t start(int state)
 	int p[2];
 	pid_t pid;
 
-	if (state == NONE)
+	if (state == EMPTY)
+		attach_empty();
+	if (state == NONE || state == EMPTY)
 		return 0;
 	if (pipe2(p, O_CLOEXEC))
 		die("pipe: %s", strerror(errno));
@@ -130,12 +219,25 @@ static pid_t start(int state)
 	return pid;
 }
 
-static void stop(pid_t pid)
+static void stop(int state, pid_t pid)
 {
 	int status;
 
+	if (state == EMPTY)
+		detach_empty();
 	if (pid && (kill(pid, SIGINT) || waitpid(pid, &status, 0) != pid || status))
 		die("kunion ended badly");
+}
+
+static void calls(int flags, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		int fd = open("merged/data/dir/file", flags | O_CLOEXEC);
+
+		if (fd < 0)
+			die("open: %s", strerror(errno));
+		close(fd);
+	}
 }
 
 static double batch(int flags)
@@ -143,15 +245,42 @@ static double batch(int flags)
 	struct timespec a, b;
 
 	clock_gettime(CLOCK_MONOTONIC, &a);
-	for (int i = 0; i < PER_BATCH; i++) {
-		int fd = open("merged/data/dir/file", flags | O_CLOEXEC);
-
-		if (fd < 0)
-			die("open: %s", strerror(errno));
-		close(fd);
-	}
+	calls(flags, PER_BATCH);
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	return ((double)(b.tv_sec - a.tv_sec) * 1e6 + (double)(b.tv_nsec - a.tv_nsec) / 1e3) / PER_BATCH;
+}
+
+static void stats_enable(bool on)
+{
+	int fd = open(STATS, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, on ? "1" : "0", 1) != 1)
+		die(STATS ": %s", strerror(errno));
+	close(fd);
+}
+
+/* Into ran[]: kunion's programs that run in an open+close, how often, and the time that the kernel has for them. */
+static void count_runs(void)
+{
+	struct prog before[PROGS_MAX], after[PROGS_MAX];
+
+	stats_enable(true);
+	for (unsigned int row = 0; row < NROWS; row++) {
+		unsigned int n = progs_read(before);
+		size_t len = 0;
+
+		calls(rows[row].flags, COUNTED);
+		if (progs_read(after) != n || !n)
+			die("the BPF programs of kunion cannot be counted");
+		for (unsigned int i = 0; i < n && len < sizeof(ran[row]); i++) {
+			uint64_t runs = after[i].runs - before[i].runs;
+
+			if (runs * 100 > COUNTED)
+				len += (size_t)snprintf(ran[row] + len, sizeof(ran[row]) - len, " %s %.4g times, %.0f ns each;", after[i].name,
+							(double)runs / COUNTED, (double)(after[i].ns - before[i].ns) / (double)runs);
+		}
+	}
+	stats_enable(false);
 }
 
 static int compare(const void *a, const void *b)
@@ -167,17 +296,45 @@ static double median(unsigned int row, int state)
 	return samples[row][state][nsamples[row][state] / 2];
 }
 
+static bool print(void)
+{
+	struct utsname u;
+	bool missed = false;
+
+	uname(&u);
+	printf("%s, %d rules, upper file, medians of %u batches of %d, microseconds a call; %u hooks\n", u.release, RULES, opt.rounds * opt.batches,
+	       PER_BATCH, nhooks);
+	for (unsigned int row = 0; row < NROWS; row++) {
+		double m[STATES], ratio;
+
+		printf("%-22s", rows[row].what);
+		for (int state = 0; state < STATES; state++) {
+			m[state] = median(row, state);
+			printf("  %s %.3f", states[state], m[state]);
+		}
+		ratio = m[POLICY] / m[NONE];
+		missed |= ratio > rows[row].goal;
+		printf("\n%22s  policy/none %.3f (goal %.2f), empty/none %.3f, policy/empty %.3f, policy/observe %.3f\n", "", ratio, rows[row].goal,
+		       m[EMPTY] / m[NONE], m[POLICY] / m[EMPTY], m[POLICY] / m[OBSERVED]);
+		printf("%22s %s\n", "", ran[row][0] ? ran[row] : " no program runs");
+	}
+	return missed;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
+	static const struct option longs[] = { { "check", no_argument, NULL, 'c' },
+					       { "rounds", required_argument, NULL, 'r' },
 					       { "batches", required_argument, NULL, 'b' },
 					       { "dir", required_argument, NULL, 'd' },
 					       { 0 } };
-	struct utsname u;
+	pid_t pid;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0) {
-		if (c == 'r')
+		if (c == 'c')
+			opt.check = true;
+		else if (c == 'r')
 			opt.rounds = (unsigned int)atoi(optarg);
 		else if (c == 'b')
 			opt.batches = (unsigned int)atoi(optarg);
@@ -186,6 +343,8 @@ int main(int argc, char **argv)
 		else
 			return 2;
 	}
+	if (!opt.rounds || !opt.batches)
+		die("--rounds and --batches are numbers from 1 on");
 	set_up();
 	for (unsigned int row = 0; row < NROWS; row++)
 		for (int state = 0; state < STATES; state++) {
@@ -193,25 +352,19 @@ int main(int argc, char **argv)
 			if (!samples[row][state])
 				die("out of memory");
 		}
+	/* Which hooks they are; and what is only done once is done. */
+	pid = start(POLICY);
+	learn_hooks();
+	calls(O_WRONLY, PER_BATCH);
+	count_runs();
+	stop(POLICY, pid);
 	for (unsigned int round = 0; round < opt.rounds; round++)
 		for (int state = 0; state < STATES; state++) {
-			pid_t pid = start(state);
-
+			pid = start(state);
 			for (unsigned int i = 0; i < opt.batches; i++)
 				for (unsigned int row = 0; row < NROWS; row++)
 					samples[row][state][nsamples[row][state]++] = batch(rows[row].flags);
-			stop(pid);
+			stop(state, pid);
 		}
-	uname(&u);
-	printf("%s, %d rules, upper file, medians of %u batches of %d\n", u.release, RULES, opt.rounds * opt.batches, PER_BATCH);
-	for (unsigned int row = 0; row < NROWS; row++) {
-		double none = median(row, NONE);
-
-		printf("%-22s", rows[row].what);
-		for (int state = 0; state < STATES; state++)
-			printf("  %s %.2f us", states[state], median(row, state));
-		printf("  policy/none %.3f (goal %.2f), policy/observe %.3f\n", median(row, POLICY) / none, rows[row].goal,
-		       median(row, POLICY) / median(row, OBSERVED));
-	}
-	return 0;
+	return print() && opt.check;
 }

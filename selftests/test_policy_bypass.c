@@ -211,6 +211,31 @@ static void reload(const struct fx *fx, const char *text, const char *path, int 
 	}
 }
 
+#define ELSE RULES_HEAD "{ name = \"else\"; prefix = \"/d\"; action = \"exec\"; verdict = \"deny\"; });\n"
+
+static int attached(const struct fx *fx)
+{
+	FILE *p = popen(fx_name("grep -ls link_type /proc/%d/fdinfo/* | wc -l", (int)fx->kunion), "re");
+	int n = -1;
+
+	KTAP_REQUIRE(p && fscanf(p, "%d", &n) == 1);
+	pclose(p);
+	return n;
+}
+
+/* A policy that asks about nothing of the kind leaves its hooks alone; another one's come along. */
+static void hooks_as_needed(const struct fx *fx, const char *path)
+{
+	int all = attached(fx), end = 0;
+
+	reload(fx, ELSE, path, 0);
+	/* It is in force before the last hook is left. */
+	while (attached(fx) >= all && end++ < FX_LONG / 20)
+		fx_sleep_ms(20);
+	KTAP_CHECK(attached(fx) < all, "%d hooks, %d with a policy that asks for one thing", all, attached(fx));
+	reload(fx, FIRST, path, ENOTTY);
+}
+
 /* Both refuse it: there is no moment at which it is let pass. A bad policy changes nothing. */
 KTAP_TEST_LIMIT(loading_another_is_atomic, 300)
 {
@@ -238,6 +263,7 @@ KTAP_TEST_LIMIT(loading_another_is_atomic, 300)
 	for (int i = 0; i < 2; i++)
 		KTAP_CHECK(fx_op_wait(&op[i], FX_LONG) && op[i].res->ret == 0, "%d: %s", i, strerrorname_np(op[i].res->err));
 
+	hooks_as_needed(&fx, upper.path);
 	policy_write(POLICY_FILE, "version = 1; rules = ( { name = \"bad\"; action = \"fly\"; verdict = \"deny\"; } );\n");
 	KTAP_REQUIRE(kill(fx.kunion, SIGHUP) == 0);
 	for (uint64_t end = fx_now_ns() + FX_LONG * 1000000ull;; fx_sleep_ms(5)) {

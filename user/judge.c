@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "judge_hooks.h"
 #include "judge_pin.h"
 #include "judge_tell.h"
 #include "kunion_policy.skel.h"
 #include "util.h"
 
-#define KU_JUDGE_PROGS 24
 #define KU_JUDGE_TURN 256 /* records */
 #define KU_JUDGE_NAMED 16 /* generations */
 
@@ -26,8 +26,8 @@ struct ku_judge {
 	struct ku_judge_ops ops;
 	char *file;
 	struct bpf_object *obj;
-	struct bpf_link *links[KU_JUDGE_PROGS];
-	unsigned int nlinks;
+	struct ku_hooks hooks;
+	bool attached;
 	struct ring_buffer *ring;
 	struct ku_pol_shared *shared; /* memory-mapped, as the banks are */
 	struct ku_pol_bank *banks;
@@ -36,6 +36,7 @@ struct ku_judge {
 	struct ku_judge_union *unions;
 	struct ku_tell *tell;
 	struct ku_pin pin;
+	uint64_t serial; /* of elements of ku_pol_unions */
 	uint32_t gen; /* being written, or in force */
 };
 
@@ -52,6 +53,15 @@ const struct ku_policy *ku_judge_policy(const struct ku_judge *j)
 static int ku_judge_map_fd(const struct ku_judge *j, const char *name)
 {
 	return bpf_map__fd(bpf_object__find_map_by_name(j->obj, name));
+}
+
+static uint32_t ku_judge_sum(const struct ku_pol_set *set)
+{
+	uint32_t sum = 0;
+
+	for (unsigned int i = 0; i < KU_POL_WORDS; i++)
+		sum |= (set->w[i] != 0) << i;
+	return sum;
 }
 
 /* The policy in the file, compiled into a bank of its own memory. */
@@ -87,6 +97,8 @@ static int ku_judge_read(const char *file, struct ku_policy **ret, struct ku_pol
 		ku_policy_free(p);
 		return n;
 	}
+	for (unsigned int i = 0; i < KU_POL_SETS; i++)
+		bank->sums[i] = (__u16)ku_judge_sum(&bank->pol.sets[i]);
 	*ret = p;
 	*ret_bank = KU_TAKE_PTR(bank);
 	return 0;
@@ -128,7 +140,9 @@ static int ku_judge_load(struct ku_judge *j, char why[static 512])
 		err = bpf_map__reuse_fd(bpf_object__find_map_by_name(j->obj, "ku_recs"), j->ops.fd_recs);
 	if (!err && j->ops.pin)
 		err = ku_pin_adopt(&j->pin, j->obj, why);
-	return err ? err : bpf_object__load(j->obj);
+	if (!err)
+		err = bpf_object__load(j->obj);
+	return err ? err : ku_hooks_init(&j->hooks, j->obj);
 }
 
 static void *ku_judge_mmap(const struct ku_judge *j, const char *name, size_t size)
@@ -214,13 +228,30 @@ static int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u
 	for (uint32_t gen = j->shared->gen ?: j->gen; gen <= j->gen; gen++)
 		if (*ku_judge_named(j, gen))
 			ku_policy_union_set(*ku_judge_named(j, gen), u->path, &value.set[KU_POL_BANK(gen)]);
+	for (unsigned int i = 0; i < KU_POL_BANKS; i++)
+		value.sum[i] = ku_judge_sum(&value.set[i]);
+	value.serial = ++j->serial;
 	return bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : 0;
+}
+
+/* What the policy in a bank has to see. */
+static uint32_t ku_judge_needs(const struct ku_judge *j, uint32_t gen)
+{
+	uint32_t actions = j->banks[KU_POL_BANK(gen)].pol.actions;
+
+	/* What is pinned are these hooks, whatever policy comes later. */
+	if (j->ops.pin)
+		return ~0u;
+	if (j->ops.open_waits && actions & 1u << KU_A_COPY_UP)
+		actions |= KU_HOOK_OPEN_COPY;
+	return actions | KU_HOOK_ALWAYS;
 }
 
 /* Takes p over; puts it in force. */
 static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct ku_pol_bank *bank)
 {
 	uint32_t gen = j->shared->gen + 1, to = KU_POL_BANK(gen);
+	const char *prog;
 	int err = 0;
 
 	ku_policy_free(*ku_judge_named(j, gen));
@@ -230,11 +261,16 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 	err = ku_judge_forget_counts(j, to);
 	for (struct ku_judge_union *u = j->unions; u && !err; u = u->next)
 		err = ku_judge_union_set(j, u);
+	if (!err && j->attached)
+		err = ku_hooks_attach(&j->hooks, ku_judge_needs(j, gen), &prog);
 	if (err)
 		return err;
 	__atomic_store_n(&j->shared->gen, gen, __ATOMIC_SEQ_CST);
 	/* Before the other bank is written again. */
-	return ku_judge_grace(j);
+	err = ku_judge_grace(j);
+	if (j->attached)
+		ku_hooks_detach(&j->hooks, ku_judge_needs(j, gen));
+	return err;
 }
 
 int ku_judge_reload(struct ku_judge *j, char err[static 512])
@@ -309,6 +345,8 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 	if (j) {
 		j->ops = *ops;
 		j->fd_inner = j->fd_outer = j->pin.dir_fd = -1;
+		/* Those of a kunion before us, whose unions we may take over, are lower. */
+		j->serial = ku_now_ns();
 		j->file = strdup(file);
 		tell.arg = j;
 		j->tell = ku_tell_new(&tell);
@@ -356,39 +394,36 @@ static bool ku_judge_is_called(const struct ku_judge *j)
 
 int ku_judge_attach(struct ku_judge *j, char err[static 512])
 {
-	struct bpf_program *p;
+	uint32_t needs = ku_judge_needs(j, j->shared->gen);
+	const char *prog;
+	int n = ku_hooks_attach(&j->hooks, needs | 1u << KU_A_EXEC, &prog);
 
-	bpf_object__for_each_program(p, j->obj) {
-		struct bpf_link *link;
-
-		if (!bpf_program__autoload(p) || bpf_program__type(p) == BPF_PROG_TYPE_SYSCALL)
-			continue;
-		link = bpf_program__attach(p);
-		if (!link) {
-			int n = -errno;
-
-			snprintf(err, 512, "cannot attach the policy's program %s: %s; see 'kunion doctor'", bpf_program__name(p), strerror(-n));
-			return n;
-		}
-		j->links[j->nlinks++] = link;
+	if (n) {
+		snprintf(err, 512, "cannot attach the policy's program %s: %s; see 'kunion doctor'", prog, strerror(-n));
+		return n;
 	}
 	if (!ku_judge_is_called(j)) {
 		snprintf(err, 512, "a policy needs the BPF LSM, whose programs this kernel does not call: boot with bpf in lsm= "
 				   "(see /sys/kernel/security/lsm)");
 		return -EOPNOTSUPP;
 	}
+	j->attached = true;
+	/* mmap_file was perhaps there only to be called. */
+	ku_hooks_detach(&j->hooks, needs);
 	return 0;
 }
 
 int ku_judge_pin(struct ku_judge *j, char err[static 512])
 {
-	return j->ops.pin ? ku_pin_put(&j->pin, j->obj, j->links, j->nlinks, err) : 0;
+	struct bpf_link *links[KU_HOOKS_MAX];
+
+	return j->ops.pin ? ku_pin_put(&j->pin, j->obj, links, ku_hooks_links(&j->hooks, links), err) : 0;
 }
 
 void ku_judge_detach(struct ku_judge *j)
 {
-	while (j->nlinks)
-		bpf_link__destroy(j->links[--j->nlinks]);
+	j->attached = false;
+	ku_hooks_detach(&j->hooks, 0);
 }
 
 void ku_judge_close(struct ku_judge *j)
