@@ -382,58 +382,12 @@ static void objects_run(struct fx *fx)
 	policy_told(fx, "/object/there.made", "create", "deny", ENOTTY, 0);
 }
 
-static int open_as(uid_t uid, const char *path)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(setresuid(uid, uid, uid) ? EDOM : policy_open(path, O_WRONLY));
-	KTAP_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-static void kept_open(struct fx *fx, const char *name, int want)
-{
-	/* The second time it is known. */
-	for (int i = 0; i < 3; i++) {
-		int err = policy_open(fx_path(fx, name), O_WRONLY);
-
-		KTAP_CHECK(err == want, "%s: %s, not %s", name, strerrorname_np(err), strerrorname_np(want));
-	}
-}
-
-/* What was let pass once is not let pass for ever. */
-static void kept_run(struct fx *fx)
-{
-	kept_open(fx, "kept/free/moves", 0);
-	KTAP_REQUIRE(rename(fx_path(fx, "kept/free/moves"), fx_path(fx, "kept/locked/moves")) == 0);
-	kept_open(fx, "kept/locked/moves", ENOTTY);
-
-	kept_open(fx, "kept/free/linked", 0);
-	KTAP_REQUIRE(link(fx_path(fx, "kept/free/linked"), fx_path(fx, "kept/locked/linked")) == 0);
-	kept_open(fx, "kept/locked/linked", ENOTTY);
-	kept_open(fx, "kept/free/linked", 0);
-	KTAP_REQUIRE(unlink(fx_path(fx, "kept/free/linked")) == 0);
-	kept_open(fx, "kept/locked/linked", ENOTTY);
-
-	kept_open(fx, "kept/uid", 0);
-	KTAP_CHECK(open_as(1500, fx_path(fx, "kept/uid")) == ENOTTY);
-	kept_open(fx, "kept/uid", 0);
-
-	kept_open(fx, "kept/size", 0);
-	fx_sh("head -c 2000000 /dev/zero >>%s", fx_path(fx, "kept/size"));
-	kept_open(fx, "kept/size", ENOTTY);
-}
-
 static void subject_files(struct fx *fx)
 {
 	for (unsigned int i = 0; i < NSUBJECTS; i++)
 		fx_sh("mkdir -p -m 0777 %s", fx_upath(fx, fx_name("subject/%s", subjects[i].name)));
 	fx_sh("mkdir -p %s %s; cp /bin/busybox " FX_DIR "/polbox", fx_upath(fx, "object/a/b"), fx_upath(fx, "union"));
 	policy_file(fx_upath(fx, "object/there.made"), 100);
-	fx_sh("mkdir -p %s %s; cd %s/kept; echo >free/moves; echo >free/linked; echo >uid; echo >size; chmod 666 *", fx_upath(fx, "kept/free"),
-	      fx_upath(fx, "kept/locked"), fx->upper);
 	fx_sh("head -c 1000 /dev/zero >%s; head -c 2000000 /dev/zero >%s", fx_upath(fx, "object/small"), fx_upath(fx, "object/large"));
 	fx_sh("mkdir -p " FX_DIR "/cg; mount -t cgroup2 cg " FX_DIR "/cg; mkdir -p " FX_DIR "/cg/kupol/below " FX_DIR "/cg/kupol2/docker-" CONTAINER
 	      ".scope");
@@ -451,9 +405,6 @@ static void subject_rules(const struct fx *fx, FILE *f)
 		"{ name = \"kind\"; prefix = \"/object\"; kind = \"dir\"; action = \"create\"; verdict = \"deny\"; errno = \"ENOTTY\"; },\n"
 		"{ name = \"here\"; path = \"/union/here\"; union = \"%s\"; action = \"create\"; verdict = \"deny\"; errno = \"ENOTTY\"; },\n"
 		"{ name = \"there\"; path = \"/union/there\"; union = \"/elsewhere/**\"; action = \"create\"; verdict = \"deny\"; },\n"
-		"{ name = \"kept\"; prefix = \"/kept/locked\"; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; },\n"
-		"{ name = \"kept-uid\"; path = \"/kept/uid\"; uid = 1500; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; },\n"
-		"{ name = \"kept-size\"; path = \"/kept/size\"; min_size = \"1M\"; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; },\n"
 		"{ name = \"last\"; path = \"/last\"; action = \"any\"; verdict = \"allow\"; }\n",
 		fx->merged);
 }
@@ -480,7 +431,6 @@ KTAP_TEST_LIMIT(actions_subjects_and_objects, 300)
 			matrix_run(&fx, &ops[i], &verdicts[j]);
 	subjects_run(&fx);
 	objects_run(&fx);
-	kept_run(&fx);
 	fx_sh("umount " FX_DIR "/cg");
 	fx_end(&fx);
 }

@@ -138,6 +138,54 @@ static void by_depth(struct fx *fx)
 	}
 }
 
+#define KEPT "{ name = \"kept\"; prefix = \"/kept/locked\"; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; }," \
+	     "{ name = \"kept-uid\"; path = \"/kept/uid\"; uid = 1500; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; }," \
+	     "{ name = \"kept-size\"; path = \"/kept/size\"; min_size = \"1M\"; action = \"modify\"; verdict = \"deny\"; errno = \"ENOTTY\"; },"
+
+static int open_as(uid_t uid, const char *path)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(setresuid(uid, uid, uid) ? EDOM : policy_open(path, O_WRONLY));
+	KTAP_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void kept_open(struct fx *fx, const char *name, int want)
+{
+	/* The second time it is known. */
+	for (int i = 0; i < 3; i++) {
+		int err = policy_open(fx_path(fx, name), O_WRONLY);
+
+		KTAP_CHECK(err == want, "%s: %s, not %s", name, strerrorname_np(err), strerrorname_np(want));
+	}
+}
+
+/* What was let pass once is not let pass for ever. */
+static void kept_run(struct fx *fx)
+{
+	kept_open(fx, "kept/free/moves", 0);
+	KTAP_REQUIRE(rename(fx_path(fx, "kept/free/moves"), fx_path(fx, "kept/locked/moves")) == 0);
+	kept_open(fx, "kept/locked/moves", ENOTTY);
+
+	kept_open(fx, "kept/free/linked", 0);
+	KTAP_REQUIRE(link(fx_path(fx, "kept/free/linked"), fx_path(fx, "kept/locked/linked")) == 0);
+	kept_open(fx, "kept/locked/linked", ENOTTY);
+	kept_open(fx, "kept/free/linked", 0);
+	KTAP_REQUIRE(unlink(fx_path(fx, "kept/free/linked")) == 0);
+	kept_open(fx, "kept/locked/linked", ENOTTY);
+
+	kept_open(fx, "kept/uid", 0);
+	KTAP_CHECK(open_as(1500, fx_path(fx, "kept/uid")) == ENOTTY);
+	kept_open(fx, "kept/uid", 0);
+
+	kept_open(fx, "kept/size", 0);
+	fx_sh("head -c 2000000 /dev/zero >>%s", fx_path(fx, "kept/size"));
+	kept_open(fx, "kept/size", ENOTTY);
+}
+
 KTAP_TEST_LIMIT(no_way_around, 200)
 {
 	struct fx fx;
@@ -159,9 +207,12 @@ KTAP_TEST_LIMIT(no_way_around, 200)
 		close(dir);
 	}
 	KTAP_REQUIRE(symlink("secret/f", fx_upath(&fx, "to-upper")) == 0 && symlink("secret/low", fx_upath(&fx, "to-lower")) == 0);
-	policy_write(POLICY_FILE, RULES_HEAD SECRET ", { name = \"below\"; prefix = [ \"/above/sec\", \"/gone/sec\" ]; action = \"any\"; verdict = \"deny\"; });\n");
+	fx_sh("mkdir -p %s %s; cd %s/kept; echo >free/moves; echo >free/linked; echo >uid; echo >size; chmod 666 uid", fx_upath(&fx, "kept/free"),
+	      fx_upath(&fx, "kept/locked"), fx.upper);
+	policy_write(POLICY_FILE, RULES_HEAD KEPT SECRET ", { name = \"below\"; prefix = [ \"/above/sec\", \"/gone/sec\" ]; action = \"any\"; verdict = \"deny\"; });\n");
 	fx_mount(&fx);
 	fx_attach(&fx, "-m", "observe", "--policy", POLICY_FILE, NULL);
+	kept_run(&fx);
 	by_name(&fx);
 	by_namespace(&fx);
 	by_rename(&fx);

@@ -56,4 +56,25 @@ static inline void event_write(const char *op, const char *path, const char *com
 	event_put(&e);
 }
 
+static inline void event_rename(const char *path, const char *path2, const char *kind, const char *comm)
+{
+	const struct ku_event e = {
+		.type = KU_EV_WRITE, .union_path = event_union, .path = path,
+		.write = { .op = "rename", .kind = kind, .path2 = path2, .who = event_who(comm, 0) },
+	};
+
+	event_put(&e);
+}
+
+static inline void event_exec(const char *path, const char *comm, const char *err)
+{
+	const struct ku_event e = {
+		.type = KU_EV_POLICY, .union_path = event_union, .path = path,
+		.policy = { .action = "exec", .kind = "file", .rule = "run", .verdict = *err ? "deny" : "audit", .err = err,
+			    .who = event_who(comm, 0) },
+	};
+
+	event_put(&e);
+}
+
 #endif

@@ -58,6 +58,40 @@ KTAP_TEST(a_few_files)
 	KTAP_CHECK(!allows("create", "/elsewhere") && !allows("exec", "/etc/passwd"));
 }
 
+KTAP_TEST(what_was_run)
+{
+	unit_place();
+	events_begin();
+	event_write("create", "/var/lib/dpkg/info/x.postinst", "dpkg", 0);
+	event_exec("/var/lib/dpkg/info/x.postinst", "dpkg", "");
+	event_exec("/tmp/evil", "sh", "EPERM");
+	events_end();
+	learn();
+	KTAP_CHECK(allows("exec", "/var/lib/dpkg/info/x.postinst"));
+	KTAP_CHECK(!allows("exec", "/tmp/evil") && !allows("exec", "/var/lib/dpkg/info/y.postinst"));
+}
+
+/* As dpkg does it: the directory comes under another name and gets its own while it is empty. */
+KTAP_TEST(renamed_directories)
+{
+	unit_place();
+	events_begin();
+	event_write("create", "/usr/share/doc/x.dpkg-new", "dpkg", 0);
+	event_rename("/usr/share/doc/x.dpkg-new", "/usr/share/doc/x", "dir", "dpkg");
+	event_write("create", "/usr/share/doc/x/README.dpkg-new", "dpkg", 0);
+	event_rename("/usr/share/doc/x/README.dpkg-new", "/usr/share/doc/x/README", "file", "dpkg");
+	event_rename("/usr/share/doc/x/sub.dpkg-new", "/usr/share/doc/x/sub", "dir", "dpkg");
+	event_write("create", "/usr/share/doc/x/sub/a", "dpkg", 0);
+	event_rename("/srv/a", "/srv/b", "dir", "mv");
+	event_write("create", "/srv/b/file", "mv", 0);
+	events_end();
+	learn();
+	KTAP_CHECK(has("\"/usr/share/doc/x*/README\"") && has("\"/usr/share/doc/x*/sub*/a\"") && has("\"/usr/share/doc/x\""), "%s", out);
+	KTAP_CHECK(allows("create", "/usr/share/doc/x.dpkg-new/README") && allows("create", "/usr/share/doc/x/sub.dpkg-new/a"));
+	KTAP_CHECK(!allows("create", "/usr/share/doc/x.dpkg-old") && !allows("create", "/usr/share/doc/README"));
+	KTAP_CHECK(!allows("create", "/srv/a/file"), "names that have nothing in common");
+}
+
 KTAP_TEST(names_that_are_alike)
 {
 	char path[64];

@@ -152,7 +152,7 @@ KTAP_TEST_LIMIT(mutations, NO_LIMIT)
 	pol = malloc(sizeof(*pol));
 	KTAP_REQUIRE(pol);
 	read_corpus();
-	for (; seconds ? ku_now_ns() < end : done < texts; done++) {
+	for (; done < texts || ku_now_ns() < end; done++) {
 		size_t i = gen_below(&g, (uint32_t)ncorpus), len = corpus[i].len;
 
 		memcpy(text, corpus[i].text, len);

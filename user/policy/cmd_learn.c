@@ -20,10 +20,17 @@ static const struct ku_learn_limits ku_learn_steps[] = {
 /* Deeper than this a path is left out: the kernel tells no deeper one. */
 #define KU_LEARN_DEPTH 128
 
+/* A directory that was renamed. */
+struct ku_learn_move {
+	char *from, *to;
+};
+
 struct ku_learn {
 	const struct ku_policy_args *args;
 	struct ku_map paths; /* struct ku_learn_seen */
 	struct ku_map comms; /* no items: equal names are one */
+	struct ku_learn_move *moves;
+	size_t nmoves;
 	char *union_glob;    /* NULL: of any union */
 	uint64_t events, no_path, too_deep;
 };
@@ -38,6 +45,23 @@ struct ku_learn_lines {
 	struct ku_learn_line *v;
 	size_t n, room;
 };
+
+static int ku_learn_move(struct ku_learn *l, const char *from, const char *to)
+{
+	struct ku_learn_move *v, *m;
+
+	for (size_t i = 0; i < l->nmoves; i++)
+		if (!strcmp(l->moves[i].from, from) && !strcmp(l->moves[i].to, to))
+			return 0;
+	v = reallocarray(l->moves, l->nmoves + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	l->moves = v;
+	m = &v[l->nmoves++];
+	m->from = strdup(from);
+	m->to = strdup(to);
+	return m->from && m->to ? 0 : -ENOMEM;
+}
 
 static int ku_learn_event(void *arg, const struct ku_pol_seen *s)
 {
@@ -57,11 +81,18 @@ static int ku_learn_event(void *arg, const struct ku_pol_seen *s)
 	err = ku_map_get(&l->comms, s->op.comm, strlen(s->op.comm), &item, &seen.comms[0], NULL);
 	if (!err)
 		err = ku_map_get(&l->paths, s->op.path, strlen(s->op.path), &item, NULL, NULL);
+	if (!err && s->from && s->op.kind == KU_K_DIR)
+		err = ku_learn_move(l, s->from, s->op.path);
 	if (err)
 		return err;
 	ku_learn_merge(item, &seen);
 	l->events++;
 	return 0;
+}
+
+static const char *ku_learn_part(const struct ku_learn_node *n, const struct ku_learn_node *at)
+{
+	return at != n && at->below ? at->below : at->glob;
 }
 
 /* The glob of a node, from the root. */
@@ -71,15 +102,17 @@ static char *ku_learn_glob(const struct ku_learn_node *n)
 	char *glob, *to;
 
 	for (const struct ku_learn_node *at = n; at->parent; at = at->parent)
-		len += strlen(at->glob) + 1;
+		len += strlen(ku_learn_part(n, at)) + 1;
 	glob = malloc(len + 1);
 	if (!glob)
 		return NULL;
 	to = glob + len;
 	*to = '\0';
 	for (const struct ku_learn_node *at = n; at->parent; at = at->parent) {
-		to -= strlen(at->glob);
-		memcpy(to, at->glob, strlen(at->glob));
+		const char *part = ku_learn_part(n, at);
+
+		to -= strlen(part);
+		memcpy(to, part, strlen(part));
 		*--to = '/';
 	}
 	if (!n->parent)
@@ -262,6 +295,10 @@ static int ku_learn_text(const struct ku_learn *l, const struct ku_learn_limits 
 
 	for (size_t i = 0; i < l->paths.n && !err; i++)
 		err = ku_learn_add(&root, l->paths.entries[i].key, l->paths.entries[i].item);
+	for (size_t i = 0; i < l->nmoves && !err; i++)
+		if (!ku_learn_moved(&root, l->moves[i].from, l->moves[i].to, &err))
+			ku_warn("policy: what may be in %s and in %s is not the same: the policy refuses to rename the directory (EXDEV)",
+				l->moves[i].from, l->moves[i].to);
 	if (!err)
 		err = ku_learn_generalise(&root, limits);
 	if (!err)
@@ -331,6 +368,11 @@ int ku_policy_cmd_learn(const struct ku_policy_args *a)
 	}
 	ku_map_free(&l.paths);
 	ku_map_free(&l.comms);
+	for (size_t i = 0; i < l.nmoves; i++) {
+		free(l.moves[i].from);
+		free(l.moves[i].to);
+	}
+	free(l.moves);
 	free(l.union_glob);
 	return status;
 }

@@ -37,6 +37,7 @@ void ku_pol_figures(const struct ku_pol *pol, struct ku_pol_figures *ret);
 struct ku_pol_seen {
 	struct ku_pol_op op; /* exe is "": events do not tell it */
 	const struct ku_who *who;
+	const char *from; /* what is created by being renamed: its old path; else NULL */
 	bool unsure; /* a removal, of which it is not known whether the file is in a lower layer */
 };
 

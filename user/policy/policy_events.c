@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Operations as recorded event lines tell them. A removal makes a whiteout if the file is in a lower layer, which no event tells: what was made
- * or copied up before, and is still there, is in the upper layer; of the rest it is not known.
+ * or copied up before, and is still there, is in the upper layer; of the rest it is not known. What was run is told only by a policy's verdicts.
  */
 #include <errno.h>
 #include <poll.h>
@@ -49,13 +49,15 @@ static enum ku_pol_kind ku_kind_of(const char *kind)
 
 static void ku_reader_tell(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action, bool unsure)
 {
-	const struct ku_who *who = e->type == KU_EV_COPYUP ? &e->copyup.who : &e->write.who;
+	const struct ku_who *who = e->type == KU_EV_COPYUP ? &e->copyup.who : e->type == KU_EV_POLICY ? &e->policy.who : &e->write.who;
+	const char *kind = e->type == KU_EV_COPYUP ? e->copyup.kind : e->type == KU_EV_POLICY ? e->policy.kind : e->write.kind;
 	const struct ku_pol_seen seen = {
 		.op = { .action = action,
-			.kind = ku_kind_of(e->type == KU_EV_COPYUP ? e->copyup.kind : e->write.kind),
-			.size = e->type == KU_EV_COPYUP ? e->copyup.size : 0,
+			.kind = ku_kind_of(kind),
+			.size = e->type == KU_EV_COPYUP ? e->copyup.size : e->type == KU_EV_POLICY ? e->policy.size : 0,
 			.uid = who->uid, .union_path = e->union_path, .path = path, .exe = "", .comm = who->comm, .cgroup = who->cgroup },
 		.who = who,
+		.from = e->type == KU_EV_WRITE && path == e->write.path2 ? e->path : NULL,
 		.unsure = unsure,
 	};
 
@@ -95,6 +97,10 @@ static void ku_reader_event(void *arg, const struct ku_event *e)
 		/* A copy by kunion that came to nothing; the kernel's own, if any, has an event too. */
 		if (strcmp(e->copyup.result, "lost") && strcmp(e->copyup.result, "native"))
 			ku_reader_comes(r, e, e->path, KU_A_COPY_UP);
+	} else if (e->type == KU_EV_POLICY) {
+		/* All else has an event of its own where it came about. */
+		if (!strcmp(e->policy.action, "exec") && !*e->policy.err)
+			ku_reader_tell(r, e, e->path, KU_A_EXEC, false);
 	} else if (e->type == KU_EV_WRITE) {
 		if (!strcmp(e->write.op, "create"))
 			ku_reader_comes(r, e, e->path, KU_A_CREATE);

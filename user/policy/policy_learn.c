@@ -33,6 +33,7 @@ void ku_learn_merge(struct ku_learn_seen *to, const struct ku_learn_seen *from)
 static void ku_learn_node_free(struct ku_learn_node *n)
 {
 	free(n->glob);
+	free(n->below);
 	free(n);
 }
 
@@ -179,12 +180,13 @@ int ku_learn_add(struct ku_learn_node *root, const char *path, const struct ku_l
 	return 0;
 }
 
-/* Moves all that from has into to, and frees from, which its list no longer has then. */
-static void ku_learn_join(struct ku_learn_node *to, struct ku_learn_node *from)
+static void ku_learn_join(struct ku_learn_node *to, struct ku_learn_node *from);
+
+/* Moves all that is below from to below to. */
+static void ku_learn_join_below(struct ku_learn_node *to, struct ku_learn_node *from)
 {
 	struct ku_learn_node *n;
 
-	ku_learn_merge(&to->seen, &from->seen);
 	while ((n = from->child)) {
 		struct ku_learn_node *same = ku_learn_find(to, n->glob);
 
@@ -197,7 +199,68 @@ static void ku_learn_join(struct ku_learn_node *to, struct ku_learn_node *from)
 		n->next = to->child;
 		to->child = n;
 	}
+}
+
+/* Moves all that from has into to, and frees from, which its list no longer has then. */
+static void ku_learn_join(struct ku_learn_node *to, struct ku_learn_node *from)
+{
+	ku_learn_merge(&to->seen, &from->seen);
+	ku_learn_join_below(to, from);
+	if (!to->below)
+		to->below = KU_TAKE_PTR(from->below);
 	ku_learn_node_free(from);
+}
+
+/* The glob and whatever follows. */
+static char *ku_learn_open_end(const char *glob)
+{
+	size_t len = strlen(glob);
+	char *open = NULL;
+
+	/* Two stars would be another thing. */
+	if (len > 1 && glob[len - 1] == '*' && glob[len - 2] != '\\')
+		return strdup(glob);
+	return asprintf(&open, "%s*", glob) < 0 ? NULL : open;
+}
+
+/* NULL: nothing like that was seen, or no memory. */
+static struct ku_learn_node *ku_learn_at(struct ku_learn_node *root, const char *path, size_t len)
+{
+	struct ku_learn_node *at = root;
+
+	for (const char *end = path + len; at && path < end;) {
+		size_t n = strcspn(path, "/");
+		_cleanup_free_ char *glob = n ? ku_learn_literal(path, n) : NULL;
+
+		if (n)
+			at = glob ? ku_learn_find(at, glob) : NULL;
+		path += n + 1;
+	}
+	return at;
+}
+
+bool ku_learn_moved(struct ku_learn_node *root, const char *from, const char *to, int *ret_err)
+{
+	const char *a = strrchr(from, '/'), *b = strrchr(to, '/');
+	size_t dir = a ? (size_t)(a - from) : 0, shorter;
+	struct ku_learn_node *old = ku_learn_at(root, from, strlen(from)), *new = ku_learn_at(root, to, strlen(to));
+	_cleanup_free_ char *name = NULL;
+
+	*ret_err = 0;
+	/* Of what is nowhere there is nothing below. */
+	if (!old || !new || old == new || (!old->child && !new->child))
+		return true;
+	if (!a || !b || dir != (size_t)(b - to) || strncmp(from, to, dir))
+		return false;
+	shorter = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
+	if (strncmp(a, b, shorter))
+		return false;
+	ku_learn_join_below(new, old);
+	name = ku_learn_literal(a + 1, shorter - 1);
+	free(new->below);
+	new->below = name ? ku_learn_open_end(name) : NULL;
+	*ret_err = new->below ? 0 : -ENOMEM;
+	return true;
 }
 
 struct ku_learn_shape {
@@ -244,6 +307,11 @@ static int ku_learn_alike(struct ku_learn_node *dir)
 		for (size_t j = i + 1; j < end; j++) {
 			ku_learn_join(s[i].node, s[j].node);
 			s[j].node = NULL;
+		}
+		if (s[i].node->below) {
+			free(s[i].node->below);
+			s[i].node->below = ku_learn_open_end(s[i].shape);
+			err = s[i].node->below ? err : -ENOMEM;
 		}
 	}
 	/* Those that are left. */

@@ -31,6 +31,7 @@ struct ku_learn_seen {
 
 struct ku_learn_node {
 	char *glob; /* of its name */
+	char *below; /* the same in globs of what is below it, NULL: as glob */
 	struct ku_learn_seen seen;
 	struct ku_learn_node *parent, *child, *next;
 };
@@ -43,6 +44,11 @@ char *ku_learn_literal(const char *name, size_t len);
  * are freed with it.
  */
 int ku_learn_add(struct ku_learn_node *root, const char *path, const struct ku_learn_seen *seen);
+/*
+ * A directory was renamed: what may be below the one name must be below the other, or BPF refuses the renaming (kunion-policy(5)). Names of which
+ * one begins with the other ("x.dpkg-new", "x") become one glob for what is below. False: they cannot. *ret_err is 0 or -ENOMEM.
+ */
+bool ku_learn_moved(struct ku_learn_node *root, const char *from, const char *to, int *ret_err);
 /* Generalises all below root. 0 or -ENOMEM. */
 int ku_learn_generalise(struct ku_learn_node *root, const struct ku_learn_limits *limits);
 void ku_learn_free(struct ku_learn_node *root);
