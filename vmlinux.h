@@ -215,8 +215,12 @@ struct kiocb {
 	struct file *ki_filp; /* which file is written to */
 };
 
+/* fs/overlayfs/overlayfs.h */
+enum ovl_inode_flag { OVL_UPPERDATA = 3 };
+
 /* overlayfs's inode (module or built in): has the file an upper part already? */
 struct ovl_inode {
+	unsigned long flags; /* bits of that: is the data in the upper layer, too? */
 	struct inode vfs_inode;
 	struct dentry *__upperdentry;
 	struct mutex lock; /* held during a copy-up */

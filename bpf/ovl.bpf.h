@@ -49,6 +49,19 @@ static __always_inline bool ku_is_lower(struct inode *inode)
 	return bpf_core_type_exists(struct ovl_inode) && !ku_upper_dentry(inode);
 }
 
+/* An upper file whose data is in the lower layer still (metacopy=on), and will be copied when it is opened for writing. */
+static __always_inline bool ku_lacks_data(struct inode *inode)
+{
+	unsigned long flags = 0;
+
+	if (!bpf_core_type_exists(struct ovl_inode) || !bpf_core_enum_value_exists(enum ovl_inode_flag, OVL_UPPERDATA) || !ku_is_reg(inode))
+		return false;
+	if (bpf_probe_read_kernel(&flags, sizeof(flags),
+				  (void *)inode - bpf_core_field_offset(struct ovl_inode, vfs_inode) + bpf_core_field_offset(struct ovl_inode, flags)))
+		return false;
+	return !(flags >> bpf_core_enum_value(enum ovl_inode_flag, OVL_UPPERDATA) & 1);
+}
+
 /* The low bits are flags: mutexes have 3, rwsems 2. */
 static __always_inline __u64 ku_lock_owner(s64 owner)
 {

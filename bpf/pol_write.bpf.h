@@ -113,6 +113,7 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	struct inode *inode = file->f_inode;
 	struct ku_pol_known *k;
 	struct ku_pol_here h;
+	bool lower;
 
 	/* Reading costs no more than this. */
 	if (!(file->f_mode & FMODE_WRITE) && !(file->f_flags & O_TRUNC))
@@ -125,9 +126,11 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	k = ku_pol_known_of(&h, file->f_path.dentry, inode);
 	if (ku_pol_pass(&h, k, inode))
 		return 0;
-	if (!ku_is_lower(inode))
+	lower = ku_is_lower(inode);
+	if (!lower && !ku_lacks_data(inode))
 		return ku_minus(ku_pol_modify(&h, k, file->f_path.dentry, inode));
-	if (ku_pol_cfg.open_waits)
+	/* The copy of the data alone comes by no other hook. */
+	if (!lower || ku_pol_cfg.open_waits)
 		return ku_minus(ku_pol_copy(&h, file->f_path.dentry, inode));
 	return 0;
 }
@@ -144,7 +147,11 @@ static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *
 	if (!inode || !ku_pol_begin(&h, inode->i_sb) || ku_is_lower(inode))
 		return 0;
 	k = ku_pol_known_of(&h, dentry, inode);
-	return ku_pol_pass(&h, k, inode) ? 0 : ku_minus(ku_pol_modify(&h, k, dentry, inode));
+	if (ku_pol_pass(&h, k, inode))
+		return 0;
+	if (ku_lacks_data(inode))
+		return ku_minus(ku_pol_copy(&h, dentry, inode));
+	return ku_minus(ku_pol_modify(&h, k, dentry, inode));
 }
 
 SEC("lsm/inode_setattr")

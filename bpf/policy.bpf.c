@@ -5,8 +5,8 @@
  * rule that denies.
  *
  * lsm/inode_copy_up	every copy-up, before its first byte
- * lsm/file_open	a write-open of what is upper already; O_TMPFILE; on tier wait-open a copy-up before the gate waits for it
- * lsm/inode_setattr	truncation by name of what is upper already
+ * lsm/file_open	a write-open of what is upper already; the copy-up of its data, where only metadata is upper; O_TMPFILE; on tier wait-open a copy-up before the gate waits for it
+ * lsm/inode_setattr	truncation by name, likewise
  * lsm/inode_create, _mkdir, _symlink, _mknod, _link	new names
  * lsm/d_instantiate	a name that was about to be created is there already
  * lsm/inode_unlink, _rmdir	names that go

@@ -5,7 +5,7 @@
 #define EVENTS FX_DIR "/install.jsonl"
 #define LEARNED FX_DIR "/learned.conf"
 #define DEB FX_DIR "/hello.deb"
-#define NEEDED "command -v dpkg && command -v dpkg-deb && command -v dpkg-split && tar --version | grep -q GNU"
+#define NEEDED "{ command -v dpkg && command -v dpkg-deb && command -v dpkg-split && tar --version | grep GNU; } >/dev/null 2>&1"
 
 /* An image with what a package's script needs, and dpkg's records. */
 static void image(struct fx *fx)
@@ -50,7 +50,7 @@ KTAP_TEST_LIMIT(learned_from_an_installation, 300)
 	struct fx fx;
 	int err;
 
-	if (system(NEEDED " >/dev/null 2>&1"))
+	if (system(NEEDED))
 		fx_skip("no dpkg, or no GNU tar for it");
 	fx_init(&fx, NULL);
 	image(&fx);
@@ -60,7 +60,7 @@ KTAP_TEST_LIMIT(learned_from_an_installation, 300)
 	err = system(fx_name("kunion trace --json --writes --policy " POLICY_FILE " %s -- sh -c '" INSTALL "' >" EVENTS, fx.merged, fx.merged));
 	KTAP_REQUIRE(err == 0, "status %#x: %s", err, text_of(FX_DIR "/dpkg.log"));
 	installed(&fx);
-	fx_sh("kunion policy learn --from " EVENTS " --union %s >" LEARNED "; kunion policy check " LEARNED, fx.merged);
+	fx_sh("kunion policy learn --from " EVENTS " --union %s >" LEARNED "; kunion policy check " LEARNED " >/dev/null", fx.merged);
 	KTAP_CHECK(strstr(text_of(LEARNED), "hello.postinst"), "%s", text_of(LEARNED));
 
 	/* Again, on a layer as empty as the first time. */
@@ -70,8 +70,6 @@ KTAP_TEST_LIMIT(learned_from_an_installation, 300)
 	fx_attach(&fx, "-m", "observe", "--policy", LEARNED, NULL);
 	err = system(fx_name(INSTALL, fx.merged));
 	KTAP_CHECK(err == 0, "status %#x: %s", err, text_of(FX_DIR "/dpkg.log"));
-	if (err)
-		fx_events_show(&fx);
 	installed(&fx);
 	KTAP_CHECK(policy_open(fx_path(&fx, "etc/hosts"), O_WRONLY) == EROFS && !fx_in_upper(&fx, "etc/hosts"));
 	policy_told(&fx, "/etc/hosts", "copy-up", "deny", EROFS, 1);

@@ -28,6 +28,7 @@ struct ku_judge {
 	struct bpf_object *obj;
 	struct ku_hooks hooks;
 	bool attached;
+	bool metacopy; /* some union has it on */
 	struct ring_buffer *ring;
 	struct ku_pol_shared *shared; /* memory-mapped, as the banks are */
 	struct ku_pol_bank *banks;
@@ -242,7 +243,7 @@ static uint32_t ku_judge_needs(const struct ku_judge *j, uint32_t gen)
 	/* What is pinned are these hooks, whatever policy comes later. */
 	if (j->ops.pin)
 		return ~0u;
-	if (j->ops.open_waits && actions & 1u << KU_A_COPY_UP)
+	if ((j->ops.open_waits || j->metacopy) && actions & 1u << KU_A_COPY_UP)
 		actions |= KU_HOOK_OPEN_COPY;
 	return actions | KU_HOOK_ALWAYS;
 }
@@ -454,7 +455,7 @@ void ku_judge_close(struct ku_judge *j)
 	free(j);
 }
 
-int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path)
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy)
 {
 	struct ku_judge_union *u = j->unions;
 
@@ -463,6 +464,14 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path)
 		u = u->next;
 	if (!u)
 		u = ku_judge_union_new(j, dev, path);
+	j->metacopy = j->metacopy || metacopy;
+	if (u && j->attached) {
+		const char *prog;
+		int n = ku_hooks_attach(&j->hooks, ku_judge_needs(j, j->shared->gen), &prog);
+
+		if (n)
+			return n;
+	}
 	return u ? ku_judge_union_set(j, u) : -ENOMEM;
 }
 

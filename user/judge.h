@@ -36,8 +36,8 @@ void ku_judge_detach(struct ku_judge *j);
 /* NULL is allowed. */
 void ku_judge_close(struct ku_judge *j);
 
-/* A union by its superblock's kernel dev_t. Returns 0 or -errno. */
-int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path);
+/* A union by its superblock's kernel dev_t. metacopy: a file there may be upper without its data. Returns 0 or -errno. */
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy);
 /* Also for one whose superblock is gone. */
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
 

@@ -19,8 +19,8 @@ static const struct {
 	/* A copy-up is noted where changes are asked about: the same operation is no change besides. */
 	{ "ku_pol_copy_up", ASKS(COPY_UP) | ASKS(MODIFY) },
 	{ "ku_pol_open", ASKS(MODIFY) | ASKS(CREATE) | KU_HOOK_OPEN_COPY },
-	{ "ku_pol_setattr", ASKS(MODIFY) },
-	{ "ku_pol_setattr_2", ASKS(MODIFY) },
+	{ "ku_pol_setattr", ASKS(MODIFY) | KU_HOOK_OPEN_COPY },
+	{ "ku_pol_setattr_2", ASKS(MODIFY) | KU_HOOK_OPEN_COPY },
 	{ "ku_pol_found", ASKS(CREATE) },
 	{ "ku_pol_inode_create", ASKS(CREATE) },
 	{ "ku_pol_inode_mkdir", ASKS(CREATE) },

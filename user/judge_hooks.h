@@ -8,7 +8,7 @@
 #define KU_HOOKS_MAX 32
 
 /* What a hook may be needed for: bits of enum ku_pol_action, and these. */
-#define KU_HOOK_OPEN_COPY (1u << 30) /* copy-ups are judged where a file is opened, too */
+#define KU_HOOK_OPEN_COPY (1u << 30) /* copy-ups are judged where a file is opened or truncated, too */
 #define KU_HOOK_ALWAYS (1u << 31)
 
 struct bpf_link;

@@ -56,14 +56,17 @@ static inline void event_write(const char *op, const char *path, const char *com
 	event_put(&e);
 }
 
-static inline void event_rename(const char *path, const char *path2, const char *kind, const char *comm)
+/* As it is told: the new name is created. */
+static inline void event_rename(const char *path, const char *path2, const char *kind)
 {
-	const struct ku_event e = {
-		.type = KU_EV_WRITE, .union_path = event_union, .path = path,
-		.write = { .op = "rename", .kind = kind, .path2 = path2, .who = event_who(comm, 0) },
-	};
+	for (int i = 0; i < 2; i++) {
+		const struct ku_event e = {
+			.type = KU_EV_WRITE, .union_path = event_union, .path = i ? path2 : path,
+			.write = { .op = i ? "create" : "rename", .kind = kind, .path2 = "", .who = event_who("dpkg", 0) },
+		};
 
-	event_put(&e);
+		event_put(&e);
+	}
 }
 
 static inline void event_exec(const char *path, const char *comm, const char *err)

@@ -71,18 +71,34 @@ KTAP_TEST(what_was_run)
 	KTAP_CHECK(!allows("exec", "/tmp/evil") && !allows("exec", "/var/lib/dpkg/info/y.postinst"));
 }
 
+/* What may be run, or changed, under its last name must be so under the name before: else it would not be let go there. */
+KTAP_TEST(renamed_files)
+{
+	unit_place();
+	events_begin();
+	event_write("create", "/var/tmp.ci/postinst", "dpkg", 0);
+	event_rename("/var/tmp.ci/postinst", "/var/info/x.postinst", "file");
+	event_exec("/var/info/x.postinst", "dpkg", "");
+	event_write("create", "/var/tmp.ci/list", "dpkg", 0);
+	event_rename("/var/tmp.ci/list", "/var/info/x.list", "file");
+	events_end();
+	learn();
+	KTAP_CHECK(allows("exec", "/var/info/x.postinst") && allows("exec", "/var/tmp.ci/postinst"));
+	KTAP_CHECK(!allows("exec", "/var/tmp.ci/list") && !allows("modify", "/var/tmp.ci/list"));
+}
+
 /* As dpkg does it: the directory comes under another name and gets its own while it is empty. */
 KTAP_TEST(renamed_directories)
 {
 	unit_place();
 	events_begin();
 	event_write("create", "/usr/share/doc/x.dpkg-new", "dpkg", 0);
-	event_rename("/usr/share/doc/x.dpkg-new", "/usr/share/doc/x", "dir", "dpkg");
+	event_rename("/usr/share/doc/x.dpkg-new", "/usr/share/doc/x", "dir");
 	event_write("create", "/usr/share/doc/x/README.dpkg-new", "dpkg", 0);
-	event_rename("/usr/share/doc/x/README.dpkg-new", "/usr/share/doc/x/README", "file", "dpkg");
-	event_rename("/usr/share/doc/x/sub.dpkg-new", "/usr/share/doc/x/sub", "dir", "dpkg");
+	event_rename("/usr/share/doc/x/README.dpkg-new", "/usr/share/doc/x/README", "file");
+	event_rename("/usr/share/doc/x/sub.dpkg-new", "/usr/share/doc/x/sub", "dir");
 	event_write("create", "/usr/share/doc/x/sub/a", "dpkg", 0);
-	event_rename("/srv/a", "/srv/b", "dir", "mv");
+	event_rename("/srv/a", "/srv/b", "dir");
 	event_write("create", "/srv/b/file", "mv", 0);
 	events_end();
 	learn();

@@ -20,9 +20,10 @@ static const struct ku_learn_limits ku_learn_steps[] = {
 /* Deeper than this a path is left out: the kernel tells no deeper one. */
 #define KU_LEARN_DEPTH 128
 
-/* A directory that was renamed. */
+/* What was renamed. */
 struct ku_learn_move {
 	char *from, *to;
+	bool dir;
 };
 
 struct ku_learn {
@@ -46,7 +47,7 @@ struct ku_learn_lines {
 	size_t n, room;
 };
 
-static int ku_learn_move(struct ku_learn *l, const char *from, const char *to)
+static int ku_learn_move(struct ku_learn *l, const char *from, const char *to, bool dir)
 {
 	struct ku_learn_move *v, *m;
 
@@ -60,6 +61,7 @@ static int ku_learn_move(struct ku_learn *l, const char *from, const char *to)
 	m = &v[l->nmoves++];
 	m->from = strdup(from);
 	m->to = strdup(to);
+	m->dir = dir;
 	return m->from && m->to ? 0 : -ENOMEM;
 }
 
@@ -81,8 +83,8 @@ static int ku_learn_event(void *arg, const struct ku_pol_seen *s)
 	err = ku_map_get(&l->comms, s->op.comm, strlen(s->op.comm), &item, &seen.comms[0], NULL);
 	if (!err)
 		err = ku_map_get(&l->paths, s->op.path, strlen(s->op.path), &item, NULL, NULL);
-	if (!err && s->from && s->op.kind == KU_K_DIR)
-		err = ku_learn_move(l, s->from, s->op.path);
+	if (!err && s->from)
+		err = ku_learn_move(l, s->from, s->op.path, s->op.kind == KU_K_DIR);
 	if (err)
 		return err;
 	ku_learn_merge(item, &seen);
@@ -296,7 +298,7 @@ static int ku_learn_text(const struct ku_learn *l, const struct ku_learn_limits 
 	for (size_t i = 0; i < l->paths.n && !err; i++)
 		err = ku_learn_add(&root, l->paths.entries[i].key, l->paths.entries[i].item);
 	for (size_t i = 0; i < l->nmoves && !err; i++)
-		if (!ku_learn_moved(&root, l->moves[i].from, l->moves[i].to, &err))
+		if (l->moves[i].dir && !ku_learn_moved(&root, l->moves[i].from, l->moves[i].to, &err))
 			ku_warn("policy: what may be in %s and in %s is not the same: the policy refuses to rename the directory (EXDEV)",
 				l->moves[i].from, l->moves[i].to);
 	if (!err)
@@ -322,23 +324,66 @@ static int ku_learn_text(const struct ku_learn *l, const struct ku_learn_limits 
 	return err;
 }
 
-static int ku_learn_out(const struct ku_learn *l)
+static bool ku_learn_allows(const struct ku_policy *p, const struct ku_learn *l, enum ku_pol_action action, const char *path, const char *cgroup)
+{
+	struct ku_pol_op op = { .action = action, .path = path, .exe = "", .comm = "", .cgroup = cgroup, .union_path = l->args->union_path ?: "" };
+
+	return p->rules[ku_policy_match(p, &op)].verdict == KU_V_ALLOW;
+}
+
+/*
+ * Who may not change or run a file does not get it under a name where he may (kunion-policy(5)): what is allowed where a file came to be by a rename
+ * has to be allowed where it came from. Into l; *ret: there was something to add.
+ */
+static int ku_learn_carry(struct ku_learn *l, const char *text, size_t len, bool *ret, char err[static 512])
+{
+	static const enum ku_pol_action carried[] = { KU_A_MODIFY, KU_A_EXEC };
+	_cleanup_free_ char *cgroup = NULL;
+	struct ku_policy *p = NULL;
+	int r = ku_policy_parse("learned", text, len, &p, err);
+
+	*ret = false;
+	if (!r && asprintf(&cgroup, "/lxc.payload.%s", l->args->container ?: "") < 0)
+		r = -ENOMEM;
+	for (size_t i = 0; i < l->nmoves && !r; i++)
+		for (size_t a = 0; a < KU_ARRAY_SIZE(carried) && !l->moves[i].dir; a++) {
+			const struct ku_map_entry from = { .key = l->moves[i].from };
+			struct ku_map_entry *e = bsearch(&from, l->paths.entries, l->paths.n, sizeof(*l->paths.entries), ku_learn_path_cmp);
+
+			if (!e || !ku_learn_allows(p, l, carried[a], l->moves[i].to, cgroup) ||
+			    ku_learn_allows(p, l, carried[a], l->moves[i].from, cgroup))
+				continue;
+			((struct ku_learn_seen *)e->item)->actions |= 1u << carried[a];
+			*ret = true;
+		}
+	ku_policy_free(p);
+	return r;
+}
+
+static int ku_learn_out(struct ku_learn *l)
 {
 	char err[512] = "no memory";
 
-	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_learn_steps); i++) {
+	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_learn_steps);) {
 		_cleanup_free_ char *text = NULL;
+		bool more = false;
 		size_t len = 0;
 		int r = ku_learn_text(l, &ku_learn_steps[i], &text, &len);
 
 		if (!r)
 			r = ku_learn_prove(l, text, len, err);
+		if (!r)
+			r = ku_learn_carry(l, text, len, &more, err);
+		/* It ends: there are but so many paths, each with two of these. */
+		if (!r && more)
+			continue;
 		if (!r) {
 			fwrite(text, 1, len, stdout);
 			return ku_pol_printed(KU_EXIT_OK);
 		}
 		if (r != -E2BIG)
 			break;
+		i++;
 	}
 	ku_err("policy: %s: nothing was learned: %s", l->args->from, err);
 	return KU_EXIT_FAIL;

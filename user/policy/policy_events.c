@@ -16,11 +16,21 @@
 #include "policy/policy_cmd.h"
 #include "util.h"
 
+#define KU_RENAMING 64
+
+/* The rename that a thread was told of last: the new name is the next that it is told to create. */
+struct ku_renaming {
+	uint32_t tid;
+	enum ku_pol_kind kind;
+	char *from;
+};
+
 struct ku_pol_reader {
 	struct ku_filter filter;
 	int (*fn)(void *arg, const struct ku_pol_seen *seen);
 	void *arg;
 	struct ku_map upper; /* bool: it is there; key: union, NUL, path */
+	struct ku_renaming renaming[KU_RENAMING]; /* by tid; of two that meet the later one stays */
 	uint64_t no_path;
 	int err;
 };
@@ -47,7 +57,8 @@ static enum ku_pol_kind ku_kind_of(const char *kind)
 	return KU_K_FILE;
 }
 
-static void ku_reader_tell(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action, bool unsure)
+static void ku_reader_tell(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action, bool unsure,
+			   const char *from)
 {
 	const struct ku_who *who = e->type == KU_EV_COPYUP ? &e->copyup.who : e->type == KU_EV_POLICY ? &e->policy.who : &e->write.who;
 	const char *kind = e->type == KU_EV_COPYUP ? e->copyup.kind : e->type == KU_EV_POLICY ? e->policy.kind : e->write.kind;
@@ -57,7 +68,7 @@ static void ku_reader_tell(struct ku_pol_reader *r, const struct ku_event *e, co
 			.size = e->type == KU_EV_COPYUP ? e->copyup.size : e->type == KU_EV_POLICY ? e->policy.size : 0,
 			.uid = who->uid, .union_path = e->union_path, .path = path, .exe = "", .comm = who->comm, .cgroup = who->cgroup },
 		.who = who,
-		.from = e->type == KU_EV_WRITE && path == e->write.path2 ? e->path : NULL,
+		.from = from,
 		.unsure = unsure,
 	};
 
@@ -74,15 +85,16 @@ static void ku_reader_goes(struct ku_pol_reader *r, const struct ku_event *e)
 
 	if (!upper)
 		return;
-	ku_reader_tell(r, e, e->path, *upper ? KU_A_REMOVE_UPPER : KU_A_REMOVE, !*upper);
+	ku_reader_tell(r, e, e->path, *upper ? KU_A_REMOVE_UPPER : KU_A_REMOVE, !*upper, NULL);
 	*upper = false;
 }
 
-static void ku_reader_comes(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action)
+/* from: the name that it had before, or NULL */
+static void ku_reader_comes(struct ku_pol_reader *r, const struct ku_event *e, const char *path, enum ku_pol_action action, const char *from)
 {
 	bool *upper = ku_reader_upper(r, e->union_path, path);
 
-	ku_reader_tell(r, e, path, action, false);
+	ku_reader_tell(r, e, path, action, false, from);
 	if (upper)
 		*upper = true;
 }
@@ -96,20 +108,31 @@ static void ku_reader_event(void *arg, const struct ku_event *e)
 	if (e->type == KU_EV_COPYUP) {
 		/* A copy by kunion that came to nothing; the kernel's own, if any, has an event too. */
 		if (strcmp(e->copyup.result, "lost") && strcmp(e->copyup.result, "native"))
-			ku_reader_comes(r, e, e->path, KU_A_COPY_UP);
+			ku_reader_comes(r, e, e->path, KU_A_COPY_UP, NULL);
 	} else if (e->type == KU_EV_POLICY) {
 		/* All else has an event of its own where it came about. */
 		if (!strcmp(e->policy.action, "exec") && !*e->policy.err)
-			ku_reader_tell(r, e, e->path, KU_A_EXEC, false);
+			ku_reader_tell(r, e, e->path, KU_A_EXEC, false, NULL);
 	} else if (e->type == KU_EV_WRITE) {
+		struct ku_renaming *m = &r->renaming[e->write.who.tid % KU_RENAMING];
+		bool same = m->from && m->tid == e->write.who.tid && m->kind == ku_kind_of(e->write.kind);
+		_cleanup_free_ char *from = same ? KU_TAKE_PTR(m->from) : NULL;
+
 		if (!strcmp(e->write.op, "create"))
-			ku_reader_comes(r, e, e->path, KU_A_CREATE);
+			ku_reader_comes(r, e, e->path, KU_A_CREATE, from);
 		else if (!strcmp(e->write.op, "modify"))
-			ku_reader_comes(r, e, e->path, KU_A_MODIFY);
+			ku_reader_comes(r, e, e->path, KU_A_MODIFY, NULL);
 		else if (!strcmp(e->write.op, "remove") || !strcmp(e->write.op, "rename"))
 			ku_reader_goes(r, e);
 		if (*e->write.path2)
-			ku_reader_comes(r, e, e->write.path2, KU_A_CREATE);
+			ku_reader_comes(r, e, e->write.path2, KU_A_CREATE, e->path);
+		if (!r->err && !strcmp(e->write.op, "rename")) {
+			free(m->from);
+			m->from = strdup(e->path);
+			m->tid = e->write.who.tid;
+			m->kind = ku_kind_of(e->write.kind);
+			r->err = m->from ? 0 : -ENOMEM;
+		}
 	}
 }
 
@@ -138,6 +161,8 @@ int ku_pol_events_read(const struct ku_policy_args *a, int (*fn)(void *arg, cons
 	if (r.err)
 		ku_err("policy: %s: %s", a->from, strerror(-r.err));
 	ku_map_free(&r.upper);
+	for (unsigned int i = 0; i < KU_RENAMING; i++)
+		free(r.renaming[i].from);
 	*ret_no_path = r.no_path;
 	return err || r.err ? KU_EXIT_USAGE : KU_EXIT_OK;
 }
