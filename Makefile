@@ -44,7 +44,7 @@ USER_OBJ := $(USER_SRC:user/%.c=$(O)/user/%.o)
 BLOBS := $(O)/ctl_blob.o $(O)/gate_child_blob.o $(O)/report_page_blob.o
 LIB_OBJ := $(filter-out $(O)/user/main.o,$(USER_OBJ)) $(BLOBS)
 SKELS := $(O)/kunion_impl.skel.h $(O)/kunion_kfunc.skel.h $(O)/kunion_none.skel.h $(O)/kunion_observe.skel.h \
-	$(O)/kunion_policy.skel.h
+	$(O)/kunion_policy_impl.skel.h $(O)/kunion_policy_kfunc.skel.h $(O)/kunion_policy_none.skel.h
 
 # Manual pages are plain text here and built where rst2man is.
 RST2MAN ?= $(shell command -v rst2man)
@@ -62,15 +62,15 @@ $(O)/user/%.o: user/%.c | $(SKELS)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-# One source, three times: the two spellings of a kfunc cannot stand in one object (KERNEL.md 4), nor their users where there is none.
-$(O)/kunion_impl.bpf.o: BPF_DEFS := -DKU_TASK_WORK_IMPL
-$(O)/kunion_kfunc.bpf.o: BPF_DEFS :=
-$(O)/kunion_none.bpf.o: BPF_DEFS := -DKU_TASK_WORK_NONE
+# A source with them, three times: the two spellings of a kfunc cannot stand in one object (KERNEL.md 4), nor their users where there is none.
+$(O)/kunion_impl.bpf.o $(O)/kunion_policy_impl.bpf.o: BPF_DEFS := -DKU_TASK_WORK_IMPL
+$(O)/kunion_kfunc.bpf.o $(O)/kunion_policy_kfunc.bpf.o: BPF_DEFS :=
+$(O)/kunion_none.bpf.o $(O)/kunion_policy_none.bpf.o: BPF_DEFS := -DKU_TASK_WORK_NONE
 $(O)/kunion_impl.bpf.o $(O)/kunion_kfunc.bpf.o $(O)/kunion_none.bpf.o: bpf/kunion.bpf.c
 $(O)/kunion_observe.bpf.o: bpf/observe.bpf.c
-$(O)/kunion_policy.bpf.o: bpf/policy.bpf.c
+$(O)/kunion_policy_impl.bpf.o $(O)/kunion_policy_kfunc.bpf.o $(O)/kunion_policy_none.bpf.o: bpf/policy.bpf.c
 $(O)/kunion_impl.bpf.o $(O)/kunion_kfunc.bpf.o $(O)/kunion_none.bpf.o $(O)/kunion_observe.bpf.o \
-$(O)/kunion_policy.bpf.o:
+$(O)/kunion_policy_impl.bpf.o $(O)/kunion_policy_kfunc.bpf.o $(O)/kunion_policy_none.bpf.o:
 	$(call msg,BPF,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) $(BPF_DEFS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $<

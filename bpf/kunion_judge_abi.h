@@ -19,11 +19,25 @@
 /* Bytes. A record is some 120 bytes and its path: about 8000 of them. */
 #define KU_POL_RING_SIZE (2u << 20)
 
+/* How a hold ends by itself. */
+struct ku_pol_hold_end {
+	__u16 limit; /* seconds */
+	__u16 allow; /* let pass then; else the rule's errno */
+};
+
+/* Seconds. */
+#define KU_POL_LIMIT 30
+#define KU_POL_LIMIT_MAX 3600
+
+/* In ku_pol_answers. */
+#define KU_POL_ANSWER(err) ((__u32)(err) & 0xfff)
+
 struct ku_pol_bank {
 	struct ku_pol pol;
-	struct ku_pol_set deny; /* the rules that deny: what decides where a string is not known */
+	struct ku_pol_hold_end hold[KU_POL_RULES];
+	struct ku_pol_set deny; /* the rules that deny or hold: what decides where a string is not known */
 	__u32 denies;		/* is there any? */
-	__u32 pad;
+	__u32 holds;		/* is there one that holds? */
 	__u16 sums[KU_POL_SETS]; /* bit i: word i of the set is not 0 */
 };
 
@@ -48,12 +62,19 @@ struct ku_pol_config {
 	__u32 pad;
 };
 
+/* Does somebody take questions? Else a rule with hold means what it says for the limit; at the policy's end, nothing. */
+enum ku_pol_holding { KU_HOLDING_NOT, KU_HOLDING, KU_HOLDING_OVER };
+
 /* Shared, memory-mapped. */
 struct ku_pol_shared {
 	__u32 self_tgid; /* kunion itself, exempt: set by the program ku_pol_register */
 	__u32 gen;	 /* above */
 	__u32 self_seen; /* kunion mapped memory executable: the proof that the kernel calls the programs */
+	__u32 holding;	 /* enum ku_pol_holding */
+	__u32 pinned;	 /* it is to outlive kunion */
 	__u32 pad;
+	__u32 gate_pid;	 /* the gate's child: set by the program ku_pol_register_gate */
+	__u32 gate_dev;	 /* kernel dev_t of the gate's FUSE superblock */
 	__u64 self_start; /* when that process began: a pinned policy outlives it, and its number will be another's */
 	__u64 dropped;	 /* ring full, or no memory: a verdict was not told */
 	__u64 dropped_told; /* how many of these kunion has told; for itself */
@@ -62,6 +83,7 @@ struct ku_pol_shared {
 
 enum ku_pol_record_type {
 	KU_PR_VERDICT = 1, /* struct ku_pol_record */
+	KU_PR_QUESTION,	  /* struct ku_pol_record: a task is held; err is what it gets at the limit; its id is the question's */
 	KU_PR_TAKEN_BACK,  /* the same, of the one with this id: the file was there already, nothing was created */
 };
 
@@ -77,13 +99,15 @@ struct ku_pol_record {
 	__u32 action, kind, verdict;
 	__u32 err;     /* positive; 0: not refused */
 	__u32 unsure;  /* it may be taken back at once */
+	__u32 limit;	/* of a question: seconds */
 	__u32 path_len; /* of the path behind this, from the union's root, without an end; 0: not known */
+	__u32 rule_err; /* of a question: what a denial gives, positive */
 	struct ku_task who;
 };
 
 #ifndef __bpf__
 _Static_assert(sizeof(struct ku_pol_bank) <= 4u << 20, "a bank has to fit into an element of an array map");
-_Static_assert(sizeof(struct ku_pol_record) == 112, "ku_pol_record is part of the ABI");
+_Static_assert(sizeof(struct ku_pol_record) == 120, "ku_pol_record is part of the ABI");
 #endif
 
 #endif

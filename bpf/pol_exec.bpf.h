@@ -27,10 +27,11 @@ static __always_inline int ku_pol_exec(struct dentry *dentry, bool mapped)
 	/* execve maps what it was allowed to run. */
 	if (mapped && ran == (__u64)inode)
 		return 0;
+	t->mapped = mapped;
 	t->action = KU_A_EXEC;
 	t->kind = KU_K_FILE;
 	t->size = BPF_CORE_READ(inode, i_size);
-	return ku_minus(ku_pol_judge_at(t, dentry, KU_POL_TELL));
+	return ku_minus(ku_pol_done(&h, ku_pol_judge_at(t, dentry, KU_POL_TELL)));
 }
 
 SEC("lsm/bprm_check_security")

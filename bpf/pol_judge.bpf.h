@@ -3,21 +3,14 @@
 #ifndef KU_POL_JUDGE_BPF_H
 #define KU_POL_JUDGE_BPF_H
 
-/* -err, in the range that the verifier of 6.12 wants to see (KERNEL.md 1). */
-static __always_inline int ku_minus(__u64 err)
-{
-	__u64 ret;
-
-	asm volatile("%1 &= 0xfff\n"
-		     "%0 = 0\n"
-		     "%0 -= %1\n"
-		     : "=&r"(ret), "+r"(err));
-	return ret;
-}
-
 static __always_inline struct ku_pol_rule *ku_pol_rule_at(struct ku_pol_bank *b, __u32 rule)
 {
 	return &b->pol.rules[rule & (KU_POL_RULES - 1)];
+}
+
+static __always_inline __u32 ku_pol_own_errno(__u32 action)
+{
+	return action == KU_A_COPY_UP || action == KU_A_CREATE ? EROFS : EPERM;
 }
 
 /* Positive errno of a rule's verdict on an action; 0: let pass. */
@@ -29,7 +22,7 @@ static __always_inline __u32 ku_pol_refusal(struct ku_pol_bank *b, __u32 rule, _
 		return 0;
 	if (r->err)
 		return r->err & 0xfff;
-	return action == KU_A_COPY_UP || action == KU_A_CREATE ? EROFS : EPERM;
+	return ku_pol_own_errno(action);
 }
 
 static __always_inline struct ku_pol_count *ku_pol_count_of(__u32 gen, __u32 rule)
@@ -60,7 +53,9 @@ static __always_inline void ku_pol_count(__u32 gen, __u32 rule, __u32 err)
 
 static __always_inline void ku_pol_fill(struct ku_pol_record *r, struct ku_pol_task *t, __u32 rule, __u32 verdict, __u32 err, __u32 len)
 {
-	r->type = KU_PR_VERDICT;
+	r->type = t->limit ? KU_PR_QUESTION : KU_PR_VERDICT;
+	r->limit = t->limit;
+	r->rule_err = t->rule_err;
 	r->dev = t->dev;
 	r->ts_ns = bpf_ktime_get_ns();
 	r->id = r->ts_ns << 8 | (bpf_get_smp_processor_id() & 0xff);
@@ -121,10 +116,22 @@ __noinline int ku_pol_tell(struct ku_pol_task *t, __u32 rule, __u32 verdict, __u
 
 enum ku_pol_how {
 	KU_POL_TELL = 1, /* as it is */
-	KU_POL_WARN = 2, /* only if it refuses: it is asked on behalf of another operation, or again */
+	KU_POL_WARN = 2, /* only if it refuses: it is asked on behalf of another operation */
+	KU_POL_AGAIN = 3, /* likewise, and nobody is asked any more */
 };
 
-/* t->action on what t->dentry names. Positive errno, or 0: let pass. */
+__noinline int ku_pol_hold(struct ku_pol_task *t, __u32 rule, __u32 otherwise);
+
+/* What a rule with hold means where nobody answers; t->rule_err: when it is denied. */
+static __always_inline __u32 ku_pol_otherwise(struct ku_pol_task *t, struct ku_pol_bank *b, __u32 rule)
+{
+	t->rule_err = ku_pol_rule_at(b, rule)->err & 0xfff;
+	if (!t->rule_err)
+		t->rule_err = ku_pol_own_errno(t->action);
+	return b->hold[rule & (KU_POL_RULES - 1)].allow ? 0 : t->rule_err;
+}
+
+/* t->action on what t->dentry names. Positive errno (ERESTARTNOINTR: it is held), or 0: let pass. */
 __noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
 {
 	struct ku_pol_bank *b;
@@ -141,12 +148,20 @@ __noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
 	t->sent = 0;
 	if (t->unknown)
 		__sync_fetch_and_add(&ku_pol_shared.unknown, 1);
-	err = ku_pol_refusal(b, rule, t->action);
-	t->err = err;
-	if (how == KU_POL_WARN && !err)
-		return 0;
-	ku_pol_count(t->gen, rule, err);
 	verdict = ku_pol_rule_at(b, rule)->verdict;
+	if (verdict == KU_V_HOLD) {
+		if (how == KU_POL_AGAIN)
+			return 0;
+		err = ku_pol_hold(t, rule, ku_pol_otherwise(t, b, rule));
+	} else {
+		t->settled = 1;
+		err = ku_pol_refusal(b, rule, t->action);
+	}
+	t->err = err;
+	if (!t->settled || (how != KU_POL_TELL && !err))
+		return err;
+	t->sent = 0;
+	ku_pol_count(t->gen, rule, err);
 	if (verdict != KU_V_ALLOW)
 		ku_pol_tell(t, rule, verdict, err);
 	return err;

@@ -41,6 +41,22 @@ struct {
 	__uint(max_entries, KU_POL_RING_SIZE);
 } ku_pol_ring SEC(".maps");
 
+/* A question. */
+enum ku_pol_held_state { KU_H_NONE, KU_H_ASKED, KU_H_ANSWERED, KU_H_USED };
+
+#define KU_POL_HELD 8
+
+/* END: be told when the operation is over. */
+enum ku_pol_todo { KU_T_NONE, KU_T_PARK, KU_T_END };
+
+struct ku_pol_held {
+	__u64 id;
+	__u64 dir; /* its name: numbers to compare, never followed */
+	__u32 hash, rule, action;
+	__u32 state, err; /* ANSWERED: err, or 0 to let it pass; USED: it was let pass by that, and goes on */
+	__u32 pad;
+};
+
 /*
  * A task's own: these programs can be preempted, so that what belongs to a CPU would be overwritten. Made when a task first does what the policy
  * asks about, gone with the task.
@@ -91,6 +107,18 @@ struct ku_pol_task {
 	/* of a file's creation that was asked for before the name was looked up */
 	__u64 unsure_dentry, unsure_sent;
 	__u32 unsure_rule, unsure_err, unsure_gen;
+	__u32 unsure_settled;
+	/* verdict hold: the questions of the operation under way, of which policy; which of them is being asked, + 1; how that ends by itself */
+	__u32 held_gen, asking, held_err;
+	__u64 held_until;
+	struct ku_pol_held held[KU_POL_HELD];
+	__u32 todo, todo_at; /* with which of them: enum ku_pol_todo */
+	__u32 limit;   /* seconds, while a question is sent; else 0 */
+	__u32 rule_err;
+	__u32 settled; /* the last verdict is one, and not that it is held */
+	__u32 mapped;  /* exec: by mmap or mprotect */
+	/* how often it was held; by its last answer, and how often the gate had made it wait by then; is the end awaited? */
+	__u32 parks, over_parks, over_waits, over;
 	char name[KU_NAME_ROOM];
 	/* Paths are put together from their end. */
 	char text[KU_PATH_MAX + KU_NAME_ROOM];
@@ -163,6 +191,8 @@ static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_he
 	t->gen = h->gen;
 	t->dev = h->dev;
 	t->unsure = 0;
+	t->mapped = 0;
+	t->todo = KU_T_NONE;
 	t->known = t->path_known = t->judged = 0;
 	serial = h->u->serial;
 	if (t->of_union_gen != h->gen || t->of_union_serial != serial) {

@@ -30,7 +30,9 @@ int BPF_PROG(ku_pol_found, struct dentry *dentry, struct inode *inode)
 	/* Or it was not there, has been created, and gets its inode: in the cache since it was looked up. */
 	if (!ku_pol_not_looked_up(dentry))
 		return 0;
-	c = t->unsure_gen == ku_pol_shared.gen ? ku_pol_count_of(t->unsure_gen, t->unsure_rule) : NULL;
+	if (!t->unsure_settled)
+		ku_pol_hold_taken_back(t);
+	c = t->unsure_settled && t->unsure_gen == ku_pol_shared.gen ? ku_pol_count_of(t->unsure_gen, t->unsure_rule) : NULL;
 	if (c) {
 		/* On another CPU perhaps: it is the sum that counts. */
 		__sync_fetch_and_add(&c->hits, -1);
@@ -62,12 +64,13 @@ static __always_inline int ku_pol_create(struct inode *dir, struct dentry *dentr
 	t->kind = kind;
 	t->size = 0;
 	t->unsure = kind == KU_K_FILE && ku_pol_not_looked_up(dentry);
-	err = ku_pol_judge_at(t, dentry, KU_POL_TELL);
+	err = ku_pol_done(&h, ku_pol_judge_at(t, dentry, KU_POL_TELL));
 	t->unsure_dentry = t->unsure ? (__u64)dentry : 0;
 	t->unsure_sent = t->sent;
 	t->unsure_rule = t->rule;
 	t->unsure_err = t->err;
 	t->unsure_gen = t->gen;
+	t->unsure_settled = t->settled;
 	return ku_minus(err);
 }
 
@@ -113,7 +116,7 @@ static __always_inline int ku_pol_unlink(struct dentry *dentry)
 	if (!inode || !ku_pol_begin(&h, inode->i_sb) || !ku_pol_asks(h.bank, ku_is_lower(inode) ? KU_A_REMOVE : KU_A_REMOVE_UPPER))
 		return 0;
 	t = ku_pol_task_of(&h);
-	return ku_minus(t ? ku_pol_remove(t, dentry, inode) : ku_pol_no_memory(&h));
+	return ku_minus(t ? ku_pol_done(&h, ku_pol_remove(t, dentry, inode)) : ku_pol_no_memory(&h));
 }
 
 SEC("lsm/inode_unlink")
@@ -135,6 +138,7 @@ int BPF_PROG(ku_pol_inode_rmdir, struct inode *dir, struct dentry *dentry)
 __noinline int ku_pol_carry(struct ku_pol_task *t, __u32 action)
 {
 	struct ku_pol_bank *b;
+	__u32 rule;
 
 	if (!t)
 		return ENOMEM;
@@ -143,9 +147,13 @@ __noinline int ku_pol_carry(struct ku_pol_task *t, __u32 action)
 		return 0;
 	t->action = action;
 	t->dentry = t->new;
-	if (ku_pol_refusal(b, ku_pol_rule(t), action))
+	rule = ku_pol_rule(t);
+	if (ku_pol_refusal(b, rule, action))
 		return 0;
 	t->dentry = t->old;
+	/* Who is asked there need not be asked here. */
+	if (ku_pol_rule_at(b, rule)->verdict == KU_V_HOLD && ku_pol_rule_at(b, ku_pol_rule(t))->verdict == KU_V_HOLD)
+		return 0;
 	return ku_pol_judge(t, KU_POL_WARN);
 }
 
@@ -203,7 +211,7 @@ int BPF_PROG(ku_pol_inode_link, struct dentry *old, struct inode *dir, struct de
 		err = ku_pol_carry(t, KU_A_MODIFY);
 	if (!err)
 		err = ku_pol_carry(t, KU_A_EXEC);
-	return ku_minus(err);
+	return ku_minus(ku_pol_done(&h, err));
 }
 
 /* An exchange comes twice, the second time the other way round: what is left then is the other one's new name. */
@@ -252,7 +260,7 @@ int BPF_PROG(ku_pol_inode_rename, struct inode *dir, struct dentry *old, struct 
 	if (!inode || !ku_pol_begin(&h, dir->i_sb))
 		return 0;
 	t = ku_pol_task_of(&h);
-	return ku_minus(t ? ku_pol_rename(t, old, inode, new, new->d_inode) : ku_pol_no_memory(&h));
+	return ku_minus(t ? ku_pol_done(&h, ku_pol_rename(t, old, inode, new, new->d_inode)) : ku_pol_no_memory(&h));
 }
 
 #endif

@@ -50,7 +50,7 @@ static __always_inline __u32 ku_pol_copy(struct ku_pol_here *h, struct dentry *d
 		return ku_pol_no_memory(h);
 	t->action = KU_A_COPY_UP;
 	ku_pol_object(t, inode);
-	err = ku_pol_judge_at(t, dentry, ku_pol_again(t, dentry) ? KU_POL_WARN : KU_POL_TELL);
+	err = ku_pol_judge_at(t, dentry, ku_pol_again(t, dentry) ? KU_POL_AGAIN : KU_POL_TELL);
 	if (!err)
 		ku_pol_note_copy(t, dentry);
 	return err;
@@ -89,7 +89,7 @@ int BPF_PROG(ku_pol_copy_up, struct dentry *dentry, struct cred **new)
 
 	if (!inode || !ku_pol_begin(&h, inode->i_sb))
 		return 0;
-	return ku_minus(ku_pol_copy(&h, dentry, inode));
+	return ku_minus(ku_pol_done(&h, ku_pol_copy(&h, dentry, inode)));
 }
 
 static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry *dentry)
@@ -114,6 +114,7 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	struct ku_pol_known *k;
 	struct ku_pol_here h;
 	bool lower;
+	__u32 err;
 
 	/* Reading costs no more than this. */
 	if (!(file->f_mode & FMODE_WRITE) && !(file->f_flags & O_TRUNC))
@@ -121,18 +122,22 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	/* What was created by this open was judged then. */
 	if (!ku_is_reg(inode) || (file->f_mode & FMODE_CREATED) || !ku_pol_begin(&h, inode->i_sb))
 		return 0;
-	if (file->f_flags & O_TMPFILE_BIT)
-		return ku_minus(ku_pol_tmpfile(&h, file->f_path.dentry));
-	k = ku_pol_known_of(&h, file->f_path.dentry, inode);
-	if (ku_pol_pass(&h, k, inode))
-		return 0;
-	lower = ku_is_lower(inode);
-	if (!lower && !ku_lacks_data(inode))
-		return ku_minus(ku_pol_modify(&h, k, file->f_path.dentry, inode));
-	/* The copy of the data alone comes by no other hook. */
-	if (!lower || ku_pol_cfg.open_waits)
-		return ku_minus(ku_pol_copy(&h, file->f_path.dentry, inode));
-	return 0;
+	if (file->f_flags & O_TMPFILE_BIT) {
+		err = ku_pol_tmpfile(&h, file->f_path.dentry);
+	} else {
+		k = ku_pol_known_of(&h, file->f_path.dentry, inode);
+		if (ku_pol_pass(&h, k, inode))
+			return 0;
+		lower = ku_is_lower(inode);
+		/* The copy of the data alone comes by no other hook. */
+		if (!lower && !ku_lacks_data(inode))
+			err = ku_pol_modify(&h, k, file->f_path.dentry, inode);
+		else if (!lower || ku_pol_cfg.open_waits)
+			err = ku_pol_copy(&h, file->f_path.dentry, inode);
+		else
+			return 0;
+	}
+	return ku_minus(ku_pol_done(&h, err));
 }
 
 /* By name; a descriptor that can truncate was judged when it was opened. */
@@ -141,6 +146,7 @@ static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *
 	struct inode *inode = dentry->d_inode;
 	struct ku_pol_known *k;
 	struct ku_pol_here h;
+	__u32 err;
 
 	if ((attr->ia_valid & (ATTR_SIZE | ATTR_FILE)) != ATTR_SIZE)
 		return 0;
@@ -149,9 +155,8 @@ static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *
 	k = ku_pol_known_of(&h, dentry, inode);
 	if (ku_pol_pass(&h, k, inode))
 		return 0;
-	if (ku_lacks_data(inode))
-		return ku_minus(ku_pol_copy(&h, dentry, inode));
-	return ku_minus(ku_pol_modify(&h, k, dentry, inode));
+	err = ku_lacks_data(inode) ? ku_pol_copy(&h, dentry, inode) : ku_pol_modify(&h, k, dentry, inode);
+	return ku_minus(ku_pol_done(&h, err));
 }
 
 SEC("lsm/inode_setattr")

@@ -13,7 +13,7 @@
  * lsm/inode_rename	both of them
  * lsm/bprm_check_security, mmap_file, file_mprotect	running what is upper
  * lsm/sb_delete	a union's superblock ends: no policy is for it any more
- * syscall		ku_pol_register: tells BPF who kunion is
+ * syscall		ku_pol_register, ku_pol_register_gate: tell BPF who kunion and its gate's child are
  *
  * The LSM trampoline stops at the first program that denies, so none is run after another's error.
  */
@@ -27,10 +27,12 @@
 #include "task.bpf.h"
 #include "ovl.bpf.h"
 #include "rec.bpf.h"
+#include "sleep.bpf.h"
 #include "pol_map.bpf.h"
 #include "pol_path.bpf.h"
 #include "pol_match.bpf.h"
 #include "pol_judge.bpf.h"
+#include "pol_hold.bpf.h"
 #include "pol_known.bpf.h"
 #include "pol_write.bpf.h"
 #include "pol_name.bpf.h"
@@ -52,6 +54,13 @@ int ku_pol_register(void *ctx)
 {
 	ku_pol_shared.self_start = ku_pol_began(bpf_get_current_task_btf());
 	ku_pol_shared.self_tgid = bpf_get_current_pid_tgid() >> 32;
+	return 0;
+}
+
+SEC("syscall")
+int ku_pol_register_gate(void *ctx)
+{
+	ku_pol_shared.gate_pid = bpf_get_current_pid_tgid() >> 32;
 	return 0;
 }
 

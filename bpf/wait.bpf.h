@@ -6,15 +6,13 @@
 #ifndef KU_WAIT_BPF_H
 #define KU_WAIT_BPF_H
 
-#define EINTR 4
-#define EIO 5
+#include "sleep.bpf.h"
+
 #define EAGAIN 11
 #define EBUSY 16
-#define ENODATA 61
 #define ETIME 62
 #define ESTALE 116
 #define ECANCELED 125
-#define ERESTARTNOINTR 513
 
 #define SIGCONT 18
 #define SIGSTOP 19
@@ -24,43 +22,6 @@
 
 /* An -ESTALE makes the walk go again at once: a call that begins within this time may be that retry, whose -ESTALE the user would see. */
 #define KU_STALE_NS 1000000000ULL
-
-extern struct task_struct *bpf_task_from_pid(s32 pid) __ksym __weak;
-extern void bpf_task_release(struct task_struct *p) __ksym __weak;
-extern struct file *bpf_get_task_exe_file(struct task_struct *task) __ksym __weak;
-extern void bpf_put_file(struct file *file) __ksym __weak;
-extern int bpf_get_file_xattr(struct file *file, const char *name__str, struct bpf_dynptr *value_p) __ksym __weak;
-
-typedef int (*bpf_task_work_callback_t)(struct bpf_map *map, void *key, void *value);
-/*
- * 6.18 has the first spelling, 7.x the second; an object that declares the wrong one does not load (KERNEL.md 4). Where there is
- * neither, a callback that schedules itself would be a recursion to the verifier.
- */
-#if defined(KU_TASK_WORK_IMPL)
-extern int bpf_task_work_schedule_signal_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
-					      bpf_task_work_callback_t callback, void *aux__prog) __ksym __weak;
-extern int bpf_task_work_schedule_resume_impl(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
-					      bpf_task_work_callback_t callback, void *aux__prog) __ksym __weak;
-#elif !defined(KU_TASK_WORK_NONE)
-extern int bpf_task_work_schedule_signal(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
-					 bpf_task_work_callback_t callback) __ksym __weak;
-extern int bpf_task_work_schedule_resume(struct task_struct *task, struct bpf_task_work *tw, void *map__map,
-					 bpf_task_work_callback_t callback) __ksym __weak;
-#endif
-
-/*
- * -err, for a hook's return: from 6.12 the verifier wants to see [-4095, 0], and clang's negation hides the range (KERNEL.md 1).
- */
-static __always_inline int ku_minus(__u64 err)
-{
-	__u64 ret;
-
-	asm volatile("%1 &= 0xfff\n"
-		     "%0 = 0\n"
-		     "%0 -= %1\n"
-		     : "=&r"(ret), "+r"(err));
-	return ret;
-}
 
 struct ku_wait {
 	struct bpf_task_work tw;
@@ -76,40 +37,12 @@ struct {
 	__type(value, struct ku_wait);
 } ku_waits SEC(".maps");
 
-/* What getxattr would fill; never read. */
-char ku_xattr_value[16] SEC(".data.xattr");
-
-/*
- * Sleeps until the daemon answers. 0: released, or the slice is over; -EINTR: a signal; anything else: cannot wait here. Only for
- * sleepable contexts.
- */
+/* As ku_sleep_at(). */
 static __noinline int ku_gate_sleep(void)
 {
-	struct task_struct *child;
-	struct bpf_dynptr value;
-	struct file *exe;
-	int ret = -EIO;
-
 	if (ku_cfg.tier < KU_TIER_WAIT_OPEN)
 		return -EIO;
-	child = bpf_task_from_pid(ku_shared.gate_pid);
-	if (!child)
-		return -EIO;
-	exe = bpf_get_task_exe_file(child);
-	if (exe) {
-		struct super_block *sb = exe->f_inode->i_sb;
-
-		/* The child may be dead and its number somebody else's. */
-		if (sb->s_magic == FUSE_SUPER_MAGIC && sb->s_dev == ku_shared.gate_dev) {
-			bpf_dynptr_from_mem(ku_xattr_value, sizeof(ku_xattr_value), 0, &value);
-			ret = bpf_get_file_xattr(exe, KU_XATTR_NAME, &value);
-		}
-		bpf_put_file(exe);
-	}
-	bpf_task_release(child);
-	if (ret == -ENODATA)
-		return 0;
-	return ret == -EINTR ? -EINTR : -EIO;
+	return ku_sleep_at(ku_shared.gate_pid, ku_shared.gate_dev);
 }
 
 /* Notes that this task waits on ref. False: no room, go native. */
@@ -183,25 +116,13 @@ static int ku_parked(struct bpf_map *map, void *key, void *value);
 
 static __always_inline int ku_schedule(struct task_struct *task, struct ku_wait *wait, bpf_task_work_callback_t callback)
 {
-#if defined(KU_TASK_WORK_NONE)
-	return -1;
-#elif defined(KU_TASK_WORK_IMPL)
-	return bpf_task_work_schedule_signal_impl(task, &wait->tw, &ku_waits, callback, NULL);
-#else
-	return bpf_task_work_schedule_signal(task, &wait->tw, &ku_waits, callback);
-#endif
+	return KU_SCHEDULE_SIGNAL(task, &wait->tw, &ku_waits, callback);
 }
 
 /* From within a callback: what is scheduled as a signal would be one to the sleep that follows. */
 static __always_inline int ku_schedule_next(struct task_struct *task, struct ku_wait *wait, bpf_task_work_callback_t callback)
 {
-#if defined(KU_TASK_WORK_NONE)
-	return -1;
-#elif defined(KU_TASK_WORK_IMPL)
-	return bpf_task_work_schedule_resume_impl(task, &wait->tw, &ku_waits, callback, NULL);
-#else
-	return bpf_task_work_schedule_resume(task, &wait->tw, &ku_waits, callback);
-#endif
+	return KU_SCHEDULE_RESUME(task, &wait->tw, &ku_waits, callback);
 }
 
 /*

@@ -12,7 +12,7 @@ enum ku_policy_option { KU_OPT_CGROUP = 1, KU_OPT_COMM, KU_OPT_EXE, KU_OPT_FROM,
 			KU_OPT_UNION, KU_OPT_ACTION = 'a', KU_OPT_CONTAINER = 'c' };
 
 /* Which commands an option is for. */
-enum ku_policy_for { KU_CHECK = 1, KU_EXPLAIN = 2, KU_TEST = 4, KU_LEARN = 8 };
+enum ku_policy_for { KU_CHECK = 1, KU_EXPLAIN = 2, KU_TEST = 4, KU_LEARN = 8, KU_ANSWER = 16 };
 
 static const struct {
 	const char *name;
@@ -23,6 +23,7 @@ static const struct {
 	{ "explain", KU_EXPLAIN, ku_policy_cmd_explain },
 	{ "test", KU_TEST, ku_policy_cmd_test },
 	{ "learn", KU_LEARN, ku_policy_cmd_learn },
+	{ "answer", KU_ANSWER, ku_policy_cmd_answer },
 };
 
 static const struct argp_option ku_policy_options[] = {
@@ -84,6 +85,10 @@ static const char *ku_policy_kind(unsigned int n)
 static void ku_policy_arg(struct ku_policy_words *w, char *arg, struct argp_state *state)
 {
 	if (w->cmd_given) {
+		if (ku_policy_cmds[w->cmd].bit == KU_ANSWER && w->args.file && !w->args.answer) {
+			w->args.answer = arg;
+			return;
+		}
 		if (w->args.file)
 			argp_error(state, "one FILE at a time; '%s' is too many", arg);
 		w->args.file = arg;
@@ -95,7 +100,7 @@ static void ku_policy_arg(struct ku_policy_words *w, char *arg, struct argp_stat
 			w->cmd_given = true;
 			return;
 		}
-	argp_error(state, "no command '%s'; check, explain, test or learn would be right", arg);
+	argp_error(state, "no command '%s'; check, explain, test, learn or answer would be right", arg);
 }
 
 /* What belongs together, once all words are known. */
@@ -106,12 +111,14 @@ static void ku_policy_end(struct ku_policy_words *w, struct argp_state *state)
 	struct ku_policy_args *a = &w->args;
 
 	if (!w->cmd_given)
-		argp_error(state, "a command is missing: check, explain, test or learn");
+		argp_error(state, "a command is missing: check, explain, test, learn or answer");
 	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_policy_takes); i++)
 		if (w->given >> i & 1 && !(ku_policy_takes[i] & bit))
 			argp_error(state, "--%s is not for %s", ku_policy_options[i].name, name);
 	if (bit == KU_LEARN && a->file)
 		argp_error(state, "learn reads no policy; '%s' is too many", a->file);
+	if (bit == KU_ANSWER && !a->answer)
+		argp_error(state, "answer: ID and the answer are needed, as 'answer 1234 allow'");
 	if (bit != KU_LEARN && !a->file)
 		argp_error(state, "%s: FILE is missing: the policy", name);
 	if (bit & (KU_TEST | KU_LEARN) && !a->from)
@@ -192,9 +199,10 @@ static error_t ku_policy_option(int key, char *arg, struct argp_state *state)
 static const struct argp ku_policy_argp = {
 	.options = ku_policy_options,
 	.parser = ku_policy_option,
-	.args_doc = "check FILE\nexplain FILE --path PATH --action ACTION\ntest FILE --from EVENTS\nlearn --from EVENTS",
-	.doc = "Checks a policy, tells which of its rules decides about an operation, tries it on recorded events, or learns one from them.\v"
-	       "Status: 0 done; 1 nothing could be learned, or the output not be written; 2 nothing was done: a bad word, no policy, no "
+	.args_doc = "check FILE\nexplain FILE --path PATH --action ACTION\ntest FILE --from EVENTS\nlearn --from EVENTS\nanswer ID allow|deny[:ERRNO]",
+	.doc = "Checks a policy, tells which of its rules decides about an operation, tries it on recorded events, or learns one from them; or answers "
+	       "what a rule with verdict hold asks.\v"
+	       "Status: 0 done; 1 nothing could be learned, the output not be written, or nothing asks that; 2 nothing was done: a bad word, no policy, no "
 	       "events.\n\nExample: kunion policy check app.policy",
 };
 

@@ -23,6 +23,7 @@ enum ku_ev_type {
 	KU_EV_CHANGED, /* bytes written so far into a file since it was copied up */
 	KU_EV_WRITE,   /* something was made, changed or removed in the upper layer (only when asked for) */
 	KU_EV_POLICY,  /* a rule of the policy told of an operation, or refused it */
+	KU_EV_HOLD,    /* an operation waits until somebody answers */
 	KU_EV_UNION,   /* a union and its options, before its first event */
 	KU_EV_TOTALS,  /* a union's exact numbers as counted in the kernel, whatever was dropped */
 	KU_EV_DROPPED,
@@ -76,8 +77,17 @@ struct ku_ev_policy {
 	const char *kind;    /* as of a copy-up */
 	uint64_t size;
 	const char *rule;    /* its name */
-	const char *verdict; /* audit, deny */
-	const char *err;     /* an errno's name; "" with audit */
+	const char *verdict; /* audit, deny, hold */
+	const char *err;     /* an errno's name; "" with audit, and where a hold was let pass */
+	struct ku_who who;
+};
+
+struct ku_ev_hold {
+	uint64_t id;	    /* of the question: for the answer */
+	const char *action, *kind, *rule; /* as of policy */
+	uint64_t size;
+	uint64_t limit;	 /* seconds */
+	const char *err; /* an errno's name: what it gets at the limit; "": let pass */
 	struct ku_who who;
 };
 
@@ -109,6 +119,7 @@ struct ku_event {
 		struct ku_ev_changed changed;
 		struct ku_ev_write write;
 		struct ku_ev_policy policy;
+		struct ku_ev_hold hold;
 		struct ku_ev_union mount;
 		struct ku_ev_totals totals;
 		struct ku_ev_dropped dropped;

@@ -181,6 +181,19 @@ static const struct ku_field ku_policy_fields[] = {
 	{ 0 },
 };
 
+static const struct ku_field ku_hold_fields[] = {
+	KU_PLACE,
+	KU_NUMBER("id", hold.id),
+	KU_STRING("action", hold.action),
+	KU_STRING("kind", hold.kind),
+	KU_NUMBER("size", hold.size),
+	KU_STRING("rule", hold.rule),
+	KU_NUMBER("limit", hold.limit),
+	KU_STRING("errno", hold.err),
+	KU_WHO("", hold.who),
+	{ 0 },
+};
+
 static const struct ku_field ku_union_fields[] = {
 	KU_STRING("union", union_path),
 	KU_STRING("lower", mount.lower),
@@ -223,6 +236,7 @@ static const struct {
 	[KU_EV_CHANGED] = { "changed", ku_changed_fields },
 	[KU_EV_WRITE] = { "write", ku_write_fields },
 	[KU_EV_POLICY] = { "policy", ku_policy_fields },
+	[KU_EV_HOLD] = { "hold", ku_hold_fields },
 	[KU_EV_UNION] = { "union", ku_union_fields },
 	[KU_EV_TOTALS] = { "totals", ku_totals_fields },
 	[KU_EV_DROPPED] = { "dropped", ku_dropped_fields },

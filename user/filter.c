@@ -154,6 +154,8 @@ bool ku_filter_match(const struct ku_filter *f, const struct ku_event *e)
 		return ku_filter_who(f, &e->write.who) && (ku_filter_path(f, e->path) || ku_filter_path(f, e->write.path2));
 	case KU_EV_POLICY:
 		return ku_filter_who(f, &e->policy.who) && ku_filter_path(f, e->path);
+	case KU_EV_HOLD:
+		return ku_filter_who(f, &e->hold.who) && ku_filter_path(f, e->path);
 	case KU_EV_UNION:
 	case KU_EV_TOTALS:
 	case KU_EV_DROPPED:

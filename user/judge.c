@@ -5,12 +5,17 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 
+#include "btf.h"
+#include "judge_hold.h"
 #include "judge_hooks.h"
 #include "judge_pin.h"
 #include "judge_tell.h"
-#include "kunion_policy.skel.h"
+#include "kunion_policy_impl.skel.h"
+#include "kunion_policy_kfunc.skel.h"
+#include "kunion_policy_none.skel.h"
 #include "util.h"
 
 #define KU_JUDGE_TURN 256 /* records */
@@ -38,6 +43,9 @@ struct ku_judge {
 	struct ku_tell *tell;
 	struct ku_pin pin;
 	uint64_t serial; /* of elements of ku_pol_unions */
+	struct ku_judge_hold *hold; /* NULL until a policy holds */
+	bool can_hold;
+	int epoll_fd;
 	uint32_t gen; /* being written, or in force */
 };
 
@@ -66,7 +74,7 @@ static uint32_t ku_judge_sum(const struct ku_pol_set *set)
 }
 
 /* The policy in the file, compiled into a bank of its own memory. */
-static int ku_judge_read(const char *file, struct ku_policy **ret, struct ku_pol_bank **ret_bank, char err[static 512])
+static int ku_judge_read(const char *file, bool can_hold, struct ku_policy **ret, struct ku_pol_bank **ret_bank, char err[static 512])
 {
 	_cleanup_free_ struct ku_pol_bank *bank = calloc(1, sizeof(*bank));
 	struct ku_policy *p = NULL;
@@ -84,12 +92,15 @@ static int ku_judge_read(const char *file, struct ku_policy **ret, struct ku_pol
 	if (n)
 		snprintf(err, 512, "%s: %.400s", file, why[0] ? why : strerror(-n));
 	for (size_t i = 0; !n && i < p->nrules; i++) {
-		if (p->rules[i].verdict == KU_V_HOLD) {
-			snprintf(err, 512, "%s:%u: rule '%s': 'hold' cannot be enforced yet: use 'deny' or 'audit'", file, p->rules[i].line,
+		if (p->rules[i].verdict == KU_V_HOLD && !can_hold) {
+			snprintf(err, 512, "%s:%u: rule '%s': this kernel cannot hold (Linux 6.18 can): use 'deny' or 'audit'", file, p->rules[i].line,
 				 p->rules[i].name);
 			n = -EOPNOTSUPP;
 		}
-		if (p->rules[i].verdict == KU_V_DENY) {
+		bank->holds |= p->rules[i].verdict == KU_V_HOLD;
+		bank->hold[i].limit = (__u16)p->rules[i].limit;
+		bank->hold[i].allow = p->rules[i].otherwise_allow;
+		if (p->rules[i].verdict == KU_V_DENY || p->rules[i].verdict == KU_V_HOLD) {
 			bank->deny.w[i / 64] |= 1ull << (i % 64);
 			bank->denies = 1;
 		}
@@ -127,7 +138,12 @@ static int ku_judge_load(struct ku_judge *j, char why[static 512])
 	size_t size;
 	int err = 0;
 
-	elf = kunion_policy__elf_bytes(&size);
+	if (!j->can_hold)
+		elf = kunion_policy_none__elf_bytes(&size);
+	else if (btf__find_by_name_kind(ku_btf_vmlinux(), "bpf_task_work_schedule_signal", BTF_KIND_FUNC) > 0)
+		elf = kunion_policy_kfunc__elf_bytes(&size);
+	else
+		elf = kunion_policy_impl__elf_bytes(&size);
 	j->obj = bpf_object__open_mem(elf, size, &opts);
 	if (!j->obj)
 		return -errno;
@@ -157,6 +173,7 @@ static int ku_judge_setup(struct ku_judge *j)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
 	LIBBPF_OPTS(bpf_test_run_opts, run);
+	struct epoll_event ev = { .events = EPOLLIN };
 	struct bpf_program *reg = bpf_object__find_program_by_name(j->obj, "ku_pol_register");
 
 	j->fd_unions = ku_judge_map_fd(j, "ku_pol_unions");
@@ -165,6 +182,8 @@ static int ku_judge_setup(struct ku_judge *j)
 	j->banks = ku_judge_mmap(j, "ku_pol_banks", KU_POL_BANKS * sizeof(*j->banks));
 	if (!j->shared || !j->banks)
 		return -ENOMEM;
+	/* Of a pinned one's before us. */
+	j->shared->holding = KU_HOLDING_NOT;
 	j->ring = ring_buffer__new(ku_judge_map_fd(j, "ku_pol_ring"), ku_tell_record, j->tell, NULL);
 	if (!j->ring)
 		return -errno;
@@ -173,7 +192,20 @@ static int ku_judge_setup(struct ku_judge *j)
 	j->fd_outer = j->fd_inner < 0 ? -1 : bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "ku_pol_grace", 4, 4, 1, &opts);
 	if (j->fd_outer < 0)
 		return -errno;
+	j->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	ev.data.fd = ring_buffer__epoll_fd(j->ring);
+	if (j->epoll_fd < 0 || epoll_ctl(j->epoll_fd, EPOLL_CTL_ADD, ev.data.fd, &ev))
+		return -errno;
 	return bpf_prog_test_run_opts(bpf_program__fd(reg), &run) ? -errno : 0;
+}
+
+/* Before a policy is in force that holds. */
+static int ku_judge_may_hold(struct ku_judge *j, const struct ku_policy *p, char err[static 512])
+{
+	for (size_t i = 0; i < p->nrules && !j->hold; i++)
+		if (p->rules[i].verdict == KU_V_HOLD)
+			return ku_judge_hold_open(j->obj, j->shared, j->epoll_fd, &j->hold, err);
+	return 0;
 }
 
 /* Updating a map of maps returns only when every program that ran before has ended: what it took from the old map could be in use still. */
@@ -267,6 +299,8 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 	if (err)
 		return err;
 	__atomic_store_n(&j->shared->gen, gen, __ATOMIC_SEQ_CST);
+	if (j->hold)
+		ku_judge_hold_let_go(j->hold);
 	/* Before the other bank is written again. */
 	err = ku_judge_grace(j);
 	if (j->attached)
@@ -280,12 +314,19 @@ int ku_judge_reload(struct ku_judge *j, char err[static 512])
 	struct ku_policy *p;
 	int n;
 
-	n = ku_judge_read(j->file, &p, &bank, err);
+	n = ku_judge_read(j->file, j->can_hold, &p, &bank, err);
 	if (n)
 		return n;
+	n = ku_judge_may_hold(j, p, err);
+	if (n) {
+		ku_policy_free(p);
+		return n;
+	}
 	n = ku_judge_switch(j, p, bank);
 	if (n)
 		snprintf(err, 512, "%s: cannot put it in force: %s", j->file, strerror(-n));
+	else if (j->hold)
+		ku_judge_hold_begin(j->hold);
 	return n;
 }
 
@@ -295,6 +336,13 @@ static const char *ku_judge_rule_name(void *arg, uint32_t gen, uint32_t rule)
 	const struct ku_policy *p = j->policies[gen % KU_JUDGE_NAMED];
 
 	return p && j->shared->gen - gen < KU_JUDGE_NAMED && rule < p->nrules && p->rules[rule].name ? p->rules[rule].name : "";
+}
+
+static uint64_t ku_judge_asked(void *arg, const struct ku_pol_record *r)
+{
+	const struct ku_judge *j = arg;
+
+	return j->hold && r->gen == j->shared->gen ? ku_judge_hold_asked(j->hold, r) : 0;
 }
 
 static const char *ku_judge_union_path(void *arg, uint32_t dev)
@@ -334,18 +382,23 @@ static int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512])
 int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512])
 {
 	_cleanup_free_ struct ku_pol_bank *bank = NULL;
-	struct ku_tell_ops tell = { .emit = ops->emit, .emit_arg = ops->arg, .rule = ku_judge_rule_name, .union_path = ku_judge_union_path };
+	struct ku_tell_ops tell = {
+		.emit = ops->emit, .emit_arg = ops->arg, .rule = ku_judge_rule_name, .union_path = ku_judge_union_path, .asked = ku_judge_asked
+	};
 	struct ku_judge *j;
 	struct ku_policy *p;
+	bool can_hold;
 	int n;
 
-	n = ku_judge_read(file, &p, &bank, err);
+	can_hold = ku_judge_hold_works();
+	n = ku_judge_read(file, can_hold, &p, &bank, err);
 	if (n)
 		return n;
 	j = calloc(1, sizeof(*j));
 	if (j) {
 		j->ops = *ops;
-		j->fd_inner = j->fd_outer = j->pin.dir_fd = -1;
+		j->fd_inner = j->fd_outer = j->pin.dir_fd = j->epoll_fd = -1;
+		j->can_hold = can_hold;
 		/* Those of a kunion before us, whose unions we may take over, are lower. */
 		j->serial = ku_now_ns();
 		j->file = strdup(file);
@@ -366,6 +419,8 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 		n = ku_judge_setup(j);
 	if (!n && j->pin.adopted)
 		n = ku_judge_adopt_unions(j, err);
+	if (!n)
+		n = ku_judge_may_hold(j, p, err);
 	if (n) {
 		ku_policy_free(p);
 		if (!*err)
@@ -414,15 +469,23 @@ int ku_judge_attach(struct ku_judge *j, char err[static 512])
 	return 0;
 }
 
-int ku_judge_pin(struct ku_judge *j, char err[static 512])
+int ku_judge_settle(struct ku_judge *j, char err[static 512])
 {
 	struct bpf_link *links[KU_HOOKS_MAX];
+	int n = j->ops.pin ? ku_pin_put(&j->pin, j->obj, links, ku_hooks_links(&j->hooks, links), err) : 0;
 
-	return j->ops.pin ? ku_pin_put(&j->pin, j->obj, links, ku_hooks_links(&j->hooks, links), err) : 0;
+	if (!n)
+		j->shared->pinned = j->ops.pin;
+	/* Not before: the programs that were pinned would hold the same task as well. */
+	if (!n && j->hold)
+		ku_judge_hold_begin(j->hold);
+	return n;
 }
 
 void ku_judge_detach(struct ku_judge *j)
 {
+	if (j->hold)
+		ku_judge_hold_end(j->hold);
 	j->attached = false;
 	ku_hooks_detach(&j->hooks, 0);
 }
@@ -432,12 +495,14 @@ void ku_judge_close(struct ku_judge *j)
 	if (!j)
 		return;
 	ku_judge_detach(j);
+	ku_judge_hold_close(j->hold);
 	ku_tell_free(j->tell);
 	ring_buffer__free(j->ring);
 	if (j->shared)
 		munmap(j->shared, sizeof(*j->shared));
 	if (j->banks)
 		munmap(j->banks, KU_POL_BANKS * sizeof(*j->banks));
+	ku_closep(&j->epoll_fd);
 	ku_closep(&j->fd_outer);
 	ku_closep(&j->fd_inner);
 	bpf_object__close(j->obj);
@@ -489,7 +554,7 @@ void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
 
 int ku_judge_fd(const struct ku_judge *j)
 {
-	return ring_buffer__epoll_fd(j->ring);
+	return j->epoll_fd;
 }
 
 int ku_judge_turn(struct ku_judge *j, bool last)
@@ -507,6 +572,11 @@ int ku_judge_turn(struct ku_judge *j, bool last)
 		j->shared->dropped_told = dropped;
 	}
 	n = ku_tell_turn(j->tell, last);
+	if (j->hold) {
+		int hold = ku_judge_hold_turn(j->hold);
+
+		n = hold >= 0 && (n < 0 || hold < n) ? hold : n;
+	}
 	return more ? 0 : n;
 }
 

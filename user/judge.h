@@ -30,8 +30,11 @@ struct ku_judge_ops {
 int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_judge **ret, char err[static 512]);
 /* From here on it is in force on the unions added. After the gate's: what is attached last is called first. */
 int ku_judge_attach(struct ku_judge *j, char err[static 512]);
-/* From here on it stays in force when kunion ends, however it does (kunion detach --all). Nothing without ops.pin. */
-int ku_judge_pin(struct ku_judge *j, char err[static 512]);
+/*
+ * The last step: from here on tasks are held, and with ops.pin it stays in force when kunion ends, however it does (kunion detach --all). 0, or -errno with
+ * a line in err.
+ */
+int ku_judge_settle(struct ku_judge *j, char err[static 512]);
 void ku_judge_detach(struct ku_judge *j);
 /* NULL is allowed. */
 void ku_judge_close(struct ku_judge *j);

@@ -69,7 +69,16 @@ static void ku_tell_verdict(struct ku_tell *t, const struct ku_pol_record *r)
 		.err = r->err ? ku_errno_name((int)r->err, buf) : "",
 	};
 	ku_who_fill(&e.policy.who, &r->who, &text);
-	t->ops.emit(t->ops.emit_arg, &e);
+	if (r->type == KU_PR_QUESTION) {
+		struct ku_ev_policy p = e.policy;
+
+		e.type = KU_EV_HOLD;
+		e.hold = (struct ku_ev_hold){
+			.id = t->ops.asked(t->ops.arg, r), .action = p.action, .kind = p.kind, .size = p.size, .rule = p.rule, .limit = r->limit, .err = p.err, .who = p.who
+		};
+	}
+	if (e.type != KU_EV_HOLD || e.hold.id)
+		t->ops.emit(t->ops.emit_arg, &e);
 }
 
 static void ku_tell_hold_back(struct ku_tell *t, const struct ku_pol_record *r)

@@ -10,6 +10,7 @@
 #include "event.h"
 
 struct ku_tell;
+struct ku_pol_record;
 
 struct ku_tell_ops {
 	void (*emit)(void *arg, const struct ku_event *e);
@@ -17,6 +18,8 @@ struct ku_tell_ops {
 	/* Names, "" where not known. */
 	const char *(*rule)(void *arg, uint32_t gen, uint32_t rule);
 	const char *(*union_path)(void *arg, uint32_t dev);
+	/* A task is held. The number of its question, 0: it is none any more. */
+	uint64_t (*asked)(void *arg, const struct ku_pol_record *r);
 	void *arg;
 };
 

@@ -112,7 +112,7 @@ bool ku_session_policy_on(struct ku_session *s, char err[static 512])
 
 bool ku_session_policy_pin(struct ku_session *s, char err[static 512])
 {
-	return !s->judge || !ku_judge_pin(s->judge, err);
+	return !s->judge || !ku_judge_settle(s->judge, err);
 }
 
 bool ku_session_policy_reload(struct ku_session *s)

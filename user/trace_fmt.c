@@ -451,6 +451,25 @@ static void ku_fmt_policy(struct ku_line *l, const struct ku_columns *c, const s
 		ku_rest(l, path, notes);
 }
 
+static void ku_fmt_hold(struct ku_line *l, const struct ku_columns *c, const struct ku_event *e)
+{
+	const struct ku_ev_hold *h = &e->hold;
+	_cleanup_free_ char *path = ku_whole_path(l->f, e, e->path), *plain = NULL, *notes = NULL;
+	char bytes[16];
+
+	ku_cell(l, h->action, c->op, false, NULL);
+	ku_cells_who(l, c, &h->who);
+	ku_cell(l, h->size ? ku_short_bytes(h->size, bytes) : "-", c->bytes, true, NULL);
+	ku_cell(l, "-", c->took, true, NULL);
+	ku_cell_result(l, c, "waits");
+	if (asprintf(&plain, " (rule %s; kunion policy answer %" PRIu64 " allow or deny; in %" PRIu64 " s: %s)", h->rule, h->id, h->limit,
+		     *h->err ? h->err : "allow") < 0)
+		plain = NULL;
+	notes = plain ? ku_terminal_text(plain, l->f->utf8) : NULL;
+	if (path && notes)
+		ku_rest(l, path, notes);
+}
+
 /* Events that are about nobody: words instead of columns. */
 static void ku_fmt_words(struct ku_line *l, const struct ku_event *e, const char *words, const char *colour)
 {
@@ -545,7 +564,8 @@ char *ku_trace_line(const struct ku_trace_fmt *f, const struct ku_event *e)
 		const char *name, *colour;
 	} kinds[] = {
 		[KU_EV_COPYUP] = { "copyup", KU_C_CYAN }, [KU_EV_WAIT] = { "wait", KU_C_YELLOW }, [KU_EV_CHANGED] = { "changed", NULL },
-		[KU_EV_WRITE] = { "write", NULL },	  [KU_EV_POLICY] = { "policy", KU_C_RED }, [KU_EV_UNION] = { "union", NULL },	  [KU_EV_TOTALS] = { "totals", NULL },
+		[KU_EV_WRITE] = { "write", NULL },	  [KU_EV_POLICY] = { "policy", KU_C_RED }, [KU_EV_HOLD] = { "hold", KU_C_YELLOW },
+		[KU_EV_UNION] = { "union", NULL },	  [KU_EV_TOTALS] = { "totals", NULL },
 		[KU_EV_DROPPED] = { "dropped", KU_C_RED },
 	};
 	_Static_assert(KU_ARRAY_SIZE(kinds) == KU_EV_TYPES, "an event has no name");
@@ -570,6 +590,9 @@ char *ku_trace_line(const struct ku_trace_fmt *f, const struct ku_event *e)
 		break;
 	case KU_EV_POLICY:
 		ku_fmt_policy(&l, &c, e);
+		break;
+	case KU_EV_HOLD:
+		ku_fmt_hold(&l, &c, e);
 		break;
 	case KU_EV_UNION:
 		ku_fmt_union(&l, e);

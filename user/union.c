@@ -337,7 +337,7 @@ static int ku_lock_open(int dir, const char *name, int *ret_fd)
 	}
 }
 
-static int ku_run_dir(const char **ret_path)
+int ku_run_dir(const char **ret_path)
 {
 	const char *path = secure_getenv("KUNION_RUN_DIR");
 	int fd;

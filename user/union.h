@@ -49,6 +49,9 @@ int ku_union_root(const struct ku_union *u);
  */
 int ku_union_lock(struct ku_union *u, char err[static KU_UNION_ERR]);
 
+/* kunion's run directory, made if need be, and its name. An O_PATH descriptor or -errno. */
+int ku_run_dir(const char **ret_path);
+
 /* Ends it before ku_union_close(), when the union is gone. */
 void ku_union_unlock(struct ku_union *u);
 

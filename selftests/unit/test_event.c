@@ -301,6 +301,9 @@ KTAP_TEST(events_are_read_back)
 			       .policy = { .action = "copy-up", .kind = "file", .size = 7, .rule = "a rule", .verdict = "deny", .err = "EROFS",
 					   .who = SAMPLE_WHO(1) } };
 	there_and_back(&e);
+	e = (struct ku_event){ .type = KU_EV_HOLD, .union_path = "/m", .path = "/f",
+			       .hold = { .id = 9, .action = "create", .kind = "dir", .size = 8, .rule = "a rule", .limit = 7, .err = "EPERM", .who = SAMPLE_WHO(1) } };
+	there_and_back(&e);
 	e = (struct ku_event){ .type = KU_EV_UNION, .union_path = "/m", .path = "",
 			       .mount = { .lower = "/l", .upper = "/u", .options = "metacopy=off", .upper_fs = "xfs", .upper_free = 5,
 					  .upper_size = 6, .reflink = true } };

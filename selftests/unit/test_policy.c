@@ -147,6 +147,13 @@ KTAP_TEST(types)
 	bad(RULE("errno = \"EROFSX\"; "), 4, "'EROFSX' is no error's name", "EROFS");
 	bad(RULE("errno = 30; "), 4, "errno: text in quotes", "EACCES");
 	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"allow\"; errno = \"EROFS\"; }"), 4, "errno is for", "leave it out");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"deny\"; limit = 3; }"), 4, "limit and otherwise are for", "leave them out");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"audit\"; otherwise = \"deny\"; }"), 4, "limit and otherwise are for",
+	    "leave them out");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"hold\"; limit = 0; }"), 4, "seconds from 1 to 3600", "30 would be right");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"hold\"; limit = 3601; }"), 4, "seconds from 1 to 3600", "30 would be right");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"hold\"; limit = \"soon\"; }"), 4, "seconds from 1 to 3600", "30 would be right");
+	bad(POLICY("allow", "{ name = \"r\"; action = \"any\"; verdict = \"hold\"; otherwise = \"audit\"; }"), 4, "'audit' is not known", "'deny' or 'allow'");
 }
 
 KTAP_TEST(values_that_would_never_do)

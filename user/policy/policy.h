@@ -40,6 +40,8 @@ struct ku_policy_rule {
 	uint32_t actions; /* bits of enum ku_pol_action, never 0 */
 	enum ku_pol_verdict verdict;
 	int err; /* positive; 0: the action's own */
+	unsigned int limit; /* hold: seconds, after which it is denied, or otherwise_allow: let pass; else 0 */
+	bool otherwise_allow;
 };
 
 struct ku_policy {

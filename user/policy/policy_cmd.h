@@ -10,6 +10,7 @@
 
 struct ku_policy_args {
 	const char *file;      /* the policy's; NULL: learn */
+	const char *answer;    /* of answer, whose question is in file */
 	const char *from;      /* event lines; "-": stdin */
 	const char *container; /* NULL: any */
 	const char *union_path; /* NULL: any */
@@ -23,6 +24,7 @@ int ku_policy_cmd_check(const struct ku_policy_args *a);
 int ku_policy_cmd_explain(const struct ku_policy_args *a);
 int ku_policy_cmd_test(const struct ku_policy_args *a);
 int ku_policy_cmd_learn(const struct ku_policy_args *a);
+int ku_policy_cmd_answer(const struct ku_policy_args *a);
 
 /* Loads and compiles, or says what is wrong. *ret_pol may be NULL: not compiled. True: there it is, to be freed. */
 bool ku_policy_open(const char *file, struct ku_policy **ret, struct ku_pol **ret_pol);

@@ -96,16 +96,23 @@ int ku_pol_word(struct ku_pol_src *s, unsigned int line, const char *key, const 
 		      ku_pol_fail(s, line, "%s: '%.100s' is not known; %s would be right", key, text, all);
 }
 
-int ku_pol_errno_of(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, int *ret)
+int ku_pol_errno_number(const char *name, int *ret)
 {
 	for (int e = 1; e <= KU_ERRNO_MAX; e++) {
-		const char *name = strerrorname_np(e);
+		const char *known = strerrorname_np(e);
 
-		if (name && !strcmp(name, text)) {
+		if (known && !strcmp(known, name)) {
 			*ret = e;
 			return 0;
 		}
 	}
+	return -EINVAL;
+}
+
+int ku_pol_errno_of(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, int *ret)
+{
+	if (!ku_pol_errno_number(text, ret))
+		return 0;
 	return ku_pol_fail(s, line, "%s: '%.100s' is no error's name; \"EROFS\", \"EPERM\" or another of errno(3) would be right", key, text);
 }
 

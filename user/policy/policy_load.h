@@ -26,6 +26,8 @@ void ku_pol_words(const char *const *words, char *text, size_t size);
 /* The number of text among words; a failure names key. -EINVAL */
 int ku_pol_word(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, const char *const *words);
 /* "EROFS" and the like, positive. 0 or -EINVAL. */
+/* By its name, as "EACCES". 0 or -EINVAL. */
+int ku_pol_errno_number(const char *name, int *ret);
 int ku_pol_errno_of(struct ku_pol_src *s, unsigned int line, const char *key, const char *text, int *ret);
 
 /* Reads one rule's group into r, which is zero and in the policy already. 0, -EINVAL, -ENOMEM. */

@@ -8,6 +8,7 @@
 
 #include "opts.h"
 #include "policy/policy_load.h"
+#include "kunion_judge_abi.h"
 #include "util.h"
 
 #define KU_POL_NAME_MAX 64
@@ -186,6 +187,27 @@ static int ku_take_verdict(struct ku_pol_value *v)
 	return 0;
 }
 
+static int ku_take_limit(struct ku_pol_value *v)
+{
+	int n = config_setting_type(v->setting) == CONFIG_TYPE_INT ? config_setting_get_int(v->setting) : 0;
+
+	if (n < 1 || n > KU_POL_LIMIT_MAX)
+		return ku_value_fail(v, "seconds from 1 to %d are expected; %s would be right", KU_POL_LIMIT_MAX, v->key->right);
+	v->rule->limit = (unsigned int)n;
+	return 0;
+}
+
+static int ku_take_otherwise(struct ku_pol_value *v)
+{
+	static const char *const words[] = { "deny", "allow", NULL };
+	int n = ku_pol_word(v->src, v->line, v->key->name, v->text, words);
+
+	if (n < 0)
+		return n;
+	v->rule->otherwise_allow = n;
+	return 0;
+}
+
 static int ku_take_errno(struct ku_pol_value *v)
 {
 	return ku_pol_errno_of(v->src, v->line, v->key->name, v->text, &v->rule->err);
@@ -210,6 +232,8 @@ static const struct ku_pol_key ku_pol_keys[] = {
 	{ .name = "action", .take = ku_take_action, .list = true, .right = "\"copy-up\" or [ \"create\", \"modify\" ]" },
 	{ .name = "verdict", .take = ku_take_verdict, .right = "\"deny\"" },
 	{ .name = "errno", .take = ku_take_errno, .right = "\"EACCES\"" },
+	{ .name = "limit", .take = ku_take_limit, .number = true, .right = "30" },
+	{ .name = "otherwise", .take = ku_take_otherwise, .right = "\"deny\"" },
 };
 
 static int ku_take_value(struct ku_pol_value *v, config_setting_t *setting)
@@ -291,5 +315,9 @@ int ku_pol_rule(struct ku_pol_src *s, config_setting_t *group, struct ku_policy_
 		return ku_pol_fail(s, r->line, "rule '%s': verdict is missing; add verdict = \"allow\", \"audit\", \"deny\" or \"hold\"", r->name);
 	if (r->err && r->verdict != KU_V_DENY && r->verdict != KU_V_HOLD)
 		return ku_pol_fail(s, r->line, "rule '%s': errno is for the verdicts deny and hold; leave it out", r->name);
+	if (r->verdict != KU_V_HOLD && (r->limit || config_setting_get_member(group, "otherwise")))
+		return ku_pol_fail(s, r->line, "rule '%s': limit and otherwise are for the verdict hold; leave them out", r->name);
+	if (r->verdict == KU_V_HOLD && !r->limit)
+		r->limit = KU_POL_LIMIT;
 	return 0;
 }

@@ -413,6 +413,7 @@ int ku_analysis_add(struct ku_analysis *a, const struct ku_event *e)
 		a->dropped.writes += e->dropped.writes;
 		a->dropped.others += e->dropped.others;
 		return 0;
+	case KU_EV_HOLD:
 	case KU_EV_POLICY: /* of what did not come about there is nothing to add up */
 	case KU_EV_TYPES:
 		break;
