@@ -6,7 +6,7 @@
 #include <sys/mount.h>
 
 #define SAID_MAX 4096
-#define LIMIT_MS 30000
+#define LIMIT_MS 90000
 
 struct said {
 	int status; /* of wait(2) */
