@@ -110,7 +110,7 @@ static void fx_wait_attached(struct fx *fx)
 {
 	const char said[] = "kunion: attached, tier ";
 
-	for (uint64_t end = fx_now_ns() + 60000000000ull; fx_now_ns() < end; fx_sleep_ms(5)) {
+	for (uint64_t end = fx_now_ns() + 120000000000ull; fx_now_ns() < end; fx_sleep_ms(5)) {
 		char *text = fx_log_text(fx), *at = strstr(text, said), *line;
 		int status;
 
