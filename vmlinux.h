@@ -122,6 +122,7 @@ struct super_block {
 	u32 s_dev;	       /* which union */
 	struct dentry *s_root; /* a path that does not end there is none */
 	unsigned long s_magic; /* overlayfs at all? */
+	void *s_fs_info;       /* its options */
 };
 
 struct inode {
@@ -224,6 +225,14 @@ struct ovl_inode {
 	struct inode vfs_inode;
 	struct dentry *__upperdentry;
 	struct mutex lock; /* held during a copy-up */
+};
+
+struct ovl_config {
+	bool metacopy;
+};
+
+struct ovl_fs {
+	struct ovl_config config;
 };
 
 typedef struct {

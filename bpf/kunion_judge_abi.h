@@ -16,6 +16,7 @@
 #define KU_POL_BANKS 2
 #define KU_POL_BANK(gen) ((gen) & 1)
 #define KU_POL_MAX_UNIONS 4096
+#define KU_POL_MAX_ACCOUNTS 65536
 /* Bytes. A record is some 120 bytes and its path: about 8000 of them. */
 #define KU_POL_RING_SIZE (2u << 20)
 
@@ -32,13 +33,58 @@ struct ku_pol_hold_end {
 /* In ku_pol_answers. */
 #define KU_POL_ANSWER(err) ((__u32)(err) & 0xfff)
 
+enum ku_pol_budget_flags {
+	KU_PB_DENY = 1, /* at the limit; else it is told */
+	KU_PB_ALL = 2,	/* one account for all unions; else each has its own */
+};
+
+/* A limit of ~0 is none. */
+struct ku_pol_budget {
+	__u32 id; /* of its accounts: the same as long as policies have a budget of this name */
+	__u32 flags;
+	__u64 max[KU_PL_MAX]; /* by enum ku_pol_limit */
+	__u64 interval_ns;    /* between two copy-ups */
+	char name[72];	      /* with its end: whoever takes a pinned policy over knows its accounts by that */
+};
+
 struct ku_pol_bank {
 	struct ku_pol pol;
 	struct ku_pol_hold_end hold[KU_POL_RULES];
 	struct ku_pol_set deny; /* the rules that deny or hold: what decides where a string is not known */
 	__u32 denies;		/* is there any? */
 	__u32 holds;		/* is there one that holds? */
+	__u32 charges;		/* is there a budget, or space to keep free? */
+	__u32 writes;		/* does a budget limit what is written? */
 	__u16 sums[KU_POL_SETS]; /* bit i: word i of the set is not 0 */
+	__u64 keep_free;	/* bytes that a copy-up has to leave free in the upper file system; ~0: not looked at */
+	struct ku_pol_budget budgets[KU_POL_BUDGETS];
+};
+
+/* What was charged to a budget: made by user space, changed by BPF only. */
+struct ku_pol_account_key {
+	__u32 dev; /* of the union; 0: all of them */
+	__u32 id;  /* of the budget */
+};
+
+struct ku_pol_account {
+	__u64 used[KU_PL_MAX]; /* by enum ku_pol_limit; RATE: CLOCK_MONOTONIC ns at which all that was let pass is paid for */
+	__u64 copyups;
+	__u64 over[KU_PL_MAX]; /* how often an operation went beyond it, or would have */
+	__u64 last_ns;	       /* when it last did */
+};
+
+/*
+ * Free space, by a union's dev. What user space found, at a time when no copy-up was under way: free. Copy-ups let pass since then: under_way, and those
+ * of them that ended, done - base. now: what was found last.
+ */
+struct ku_pol_free {
+	__u64 free, base, now;
+	__u64 ts_ns; /* of free */
+	__u64 looked_ns; /* of now */
+};
+
+struct ku_pol_space {
+	__u64 under_way, done; /* bytes; changed by BPF only */
 };
 
 /* Key: kernel dev_t of the overlay superblock. Which rules its merged path lets through, in each bank. */
@@ -102,12 +148,14 @@ struct ku_pol_record {
 	__u32 limit;	/* of a question: seconds */
 	__u32 path_len; /* of the path behind this, from the union's root, without an end; 0: not known */
 	__u32 rule_err; /* of a question: what a denial gives, positive */
+	__u32 met;	/* enum ku_pol_limit that it went beyond */
+	__u32 budget;	/* number + 1 of the budget it belongs to */
 	struct ku_task who;
 };
 
 #ifndef __bpf__
 _Static_assert(sizeof(struct ku_pol_bank) <= 4u << 20, "a bank has to fit into an element of an array map");
-_Static_assert(sizeof(struct ku_pol_record) == 120, "ku_pol_record is part of the ABI");
+_Static_assert(sizeof(struct ku_pol_record) == 128, "ku_pol_record is part of the ABI");
 #endif
 
 #endif

@@ -26,6 +26,7 @@
 #define KU_POL_EDGES 262144
 /* Bounds of an interval table: entry i is for values from bounds[i] up to, not including, bounds[i + 1]. */
 #define KU_POL_BOUNDS 2048
+#define KU_POL_BUDGETS 64
 
 enum ku_pol_action {
 	KU_A_COPY_UP,	    /* a lower file, directory or the like would be copied */
@@ -40,6 +41,17 @@ enum ku_pol_action {
 enum ku_pol_kind { KU_K_FILE, KU_K_DIR, KU_K_SYMLINK, KU_K_SPECIAL, KU_K_MAX };
 
 enum ku_pol_verdict { KU_V_ALLOW, KU_V_AUDIT, KU_V_DENY, KU_V_HOLD, KU_V_MAX };
+
+/* What a budget limits; and the free space of the upper file system, which is everybody's. */
+enum ku_pol_limit {
+	KU_PL_NONE,
+	KU_PL_COPIED,  /* bytes of files copied up */
+	KU_PL_WRITTEN, /* bytes written to files */
+	KU_PL_CREATED, /* files, directories and the like made anew */
+	KU_PL_RATE,    /* copy-ups per second */
+	KU_PL_SPACE,
+	KU_PL_MAX
+};
 
 /* Strings, each with a state of the automaton to begin in. */
 enum ku_pol_string {
@@ -85,7 +97,7 @@ struct ku_pol_automaton {
 struct ku_pol {
 	__u32 version; /* KU_POL_VERSION */
 	__u32 nrules;  /* the default included */
-	__u32 actions; /* bit a: some rule may refuse, tell or hold action a; else it need not be looked at */
+	__u32 actions; /* bit a: some rule may refuse, tell, hold or charge action a; else it need not be looked at */
 	__u32 pad;
 	__u16 action_set[8];
 	__u16 kind_set[8];

@@ -68,6 +68,8 @@ static __always_inline void ku_pol_fill(struct ku_pol_record *r, struct ku_pol_t
 	r->err = err;
 	r->unsure = t->unsure;
 	r->path_len = len;
+	r->met = t->met;
+	r->budget = t->met ? t->budget : 0;
 	t->sent = r->id;
 	ku_fill_who(&r->who, bpf_get_current_task_btf());
 }
@@ -148,6 +150,8 @@ __noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
 	t->sent = 0;
 	if (t->unknown)
 		__sync_fetch_and_add(&ku_pol_shared.unknown, 1);
+	t->met = 0;
+	t->budget = 0;
 	verdict = ku_pol_rule_at(b, rule)->verdict;
 	if (verdict == KU_V_HOLD) {
 		if (how == KU_POL_AGAIN)
@@ -156,9 +160,15 @@ __noinline int ku_pol_judge(struct ku_pol_task *t, __u32 how)
 	} else {
 		t->settled = 1;
 		err = ku_pol_refusal(b, rule, t->action);
+		t->budget = ku_pol_rule_at(b, rule)->budget;
+		if (!err && t->charge) {
+			err = ku_pol_charge(t) & 0xfff;
+			if (t->met)
+				verdict = err ? KU_V_DENY : KU_V_AUDIT;
+		}
 	}
 	t->err = err;
-	if (!t->settled || (how != KU_POL_TELL && !err))
+	if (!t->settled || (how != KU_POL_TELL && !err && !t->met))
 		return err;
 	t->sent = 0;
 	ku_pol_count(t->gen, rule, err);

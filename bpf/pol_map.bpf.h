@@ -6,7 +6,9 @@
 #define EPERM 1
 #define ENOMEM 12
 #define EXDEV 18
+#define ENOSPC 28
 #define EROFS 30
+#define EDQUOT 122
 
 const volatile struct ku_pol_config ku_pol_cfg SEC(".rodata.cfg");
 struct ku_pol_shared ku_pol_shared SEC(".data.shared");
@@ -119,6 +121,16 @@ struct ku_pol_task {
 	__u32 mapped;  /* exec: by mmap or mprotect */
 	/* how often it was held; by its last answer, and how often the gate had made it wait by then; is the end awaited? */
 	__u32 parks, over_parks, over_waits, over;
+	/* what is charged if a rule lets it pass: a copy-up of these bytes of this inode (an address), or one file created; and what came of it */
+	__u32 charge, met, budget;
+	__u64 inode, bytes;
+	/* of a file's creation: which name, and whose account, to give it back */
+	__u64 made_dentry;
+	struct ku_pol_account_key made;
+	__u32 made_rule, made_budget;
+	__u32 copy_rule, copy_budget; /* of the copy-up that was last let pass */
+	/* the name whose open truncates: no data is copied */
+	__u64 trunc;
 	char name[KU_NAME_ROOM];
 	/* Paths are put together from their end. */
 	char text[KU_PATH_MAX + KU_NAME_ROOM];
@@ -193,6 +205,7 @@ static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_he
 	t->unsure = 0;
 	t->mapped = 0;
 	t->todo = KU_T_NONE;
+	t->charge = 0;
 	t->known = t->path_known = t->judged = 0;
 	serial = h->u->serial;
 	if (t->of_union_gen != h->gen || t->of_union_serial != serial) {

@@ -30,6 +30,7 @@ int BPF_PROG(ku_pol_found, struct dentry *dentry, struct inode *inode)
 	/* Or it was not there, has been created, and gets its inode: in the cache since it was looked up. */
 	if (!ku_pol_not_looked_up(dentry))
 		return 0;
+	ku_pol_unmake(t);
 	if (!t->unsure_settled)
 		ku_pol_hold_taken_back(t);
 	c = t->unsure_settled && t->unsure_gen == ku_pol_shared.gen ? ku_pol_count_of(t->unsure_gen, t->unsure_rule) : NULL;
@@ -64,6 +65,8 @@ static __always_inline int ku_pol_create(struct inode *dir, struct dentry *dentr
 	t->kind = kind;
 	t->size = 0;
 	t->unsure = kind == KU_K_FILE && ku_pol_not_looked_up(dentry);
+	t->charge = KU_PC_CREATE;
+	t->made.id = 0;
 	err = ku_pol_done(&h, ku_pol_judge_at(t, dentry, KU_POL_TELL));
 	t->unsure_dentry = t->unsure ? (__u64)dentry : 0;
 	t->unsure_sent = t->sent;
@@ -257,6 +260,8 @@ int BPF_PROG(ku_pol_inode_rename, struct inode *dir, struct dentry *old, struct 
 	struct ku_pol_task *t;
 	struct ku_pol_here h;
 
+	if (ku_pol_is_self())
+		ku_pol_commit((__u64)new->d_inode);
 	if (!inode || !ku_pol_begin(&h, dir->i_sb))
 		return 0;
 	t = ku_pol_task_of(&h);

@@ -28,13 +28,15 @@ static __always_inline bool ku_pol_again(struct ku_pol_task *t, struct dentry *d
 	return true;
 }
 
-static __always_inline void ku_pol_note_copy(struct ku_pol_task *t, struct dentry *dentry)
+static __always_inline void ku_pol_note_copy(struct ku_pol_task *t, struct dentry *dentry, bool asked)
 {
 	struct ku_rec *rec = bpf_task_storage_get(&ku_recs, bpf_get_current_task_btf(), 0, 0);
 
 	t->copy_dir = (__u64)BPF_CORE_READ(dentry, d_parent, d_inode);
 	t->copy_hash = BPF_CORE_READ(dentry, d_name.hash);
 	t->copy_waits = rec ? rec->waits : 0;
+	t->copy_rule = t->rule;
+	t->copy_budget = asked ? t->budget : 0;
 }
 
 static __always_inline __u32 ku_pol_copy(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
@@ -50,10 +52,15 @@ static __always_inline __u32 ku_pol_copy(struct ku_pol_here *h, struct dentry *d
 		return ku_pol_no_memory(h);
 	t->action = KU_A_COPY_UP;
 	ku_pol_object(t, inode);
+	if (h->bank->charges)
+		ku_pol_copies(t, dentry, inode);
 	err = ku_pol_judge_at(t, dentry, ku_pol_again(t, dentry) ? KU_POL_AGAIN : KU_POL_TELL);
-	if (!err)
-		ku_pol_note_copy(t, dentry);
-	return err;
+	if (err)
+		return err;
+	ku_pol_note_copy(t, dentry, ku_pol_asks(h->bank, KU_A_COPY_UP));
+	if (h->bank->writes)
+		ku_pol_writes(t, inode, t->copy_rule, t->copy_budget);
+	return 0;
 }
 
 /* k: what is known of it, or NULL */
@@ -67,8 +74,12 @@ static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct ku_pol_
 	t = ku_pol_task_of(h);
 	if (!t)
 		return ku_pol_no_memory(h);
-	if (ku_pol_again(t, dentry))
+	if (ku_pol_again(t, dentry)) {
+		/* kunion's copy is another inode than the one that was judged. */
+		if (h->bank->writes)
+			ku_pol_writes(t, inode, t->copy_rule, t->copy_budget);
 		return 0;
+	}
 	t->action = KU_A_MODIFY;
 	ku_pol_object(t, inode);
 	if (k) {
@@ -77,7 +88,26 @@ static __always_inline __u32 ku_pol_modify(struct ku_pol_here *h, struct ku_pol_
 	}
 	err = ku_pol_judge_at(t, dentry, KU_POL_TELL);
 	ku_pol_keep(h, t, dentry, inode);
+	if (!err && h->bank->writes)
+		ku_pol_writes(t, inode, t->rule, t->budget);
 	return err;
+}
+
+/* Is asked for again when the copy-up begins: an open that truncates copies nothing. */
+static __always_inline void ku_pol_note_trunc(struct ku_pol_here *h, struct dentry *dentry, bool trunc)
+{
+	struct ku_pol_task *t = ku_pol_task_of(h);
+
+	if (t)
+		t->trunc = trunc ? (__u64)dentry : 0;
+}
+
+static __always_inline void ku_pol_writes_made(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
+{
+	struct ku_pol_task *t = ku_pol_task_of(h);
+
+	if (t && t->made_dentry == (__u64)dentry)
+		ku_pol_writes(t, inode, t->made_rule, t->made_budget);
 }
 
 /* Every copy-up, by whatever operation and caller: nothing passes it by. Within it the task has the mounter's credentials. */
@@ -92,9 +122,10 @@ int BPF_PROG(ku_pol_copy_up, struct dentry *dentry, struct cred **new)
 	return ku_minus(ku_pol_done(&h, ku_pol_copy(&h, dentry, inode)));
 }
 
-static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry *dentry)
+static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
 {
 	struct ku_pol_task *t;
+	__u32 err;
 
 	if (!ku_pol_asks(h->bank, KU_A_CREATE))
 		return 0;
@@ -104,7 +135,11 @@ static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry
 	t->action = KU_A_CREATE;
 	t->kind = KU_K_FILE;
 	t->size = 0;
-	return ku_pol_judge_at(t, dentry, KU_POL_TELL);
+	t->charge = KU_PC_CREATE;
+	err = ku_pol_judge_at(t, dentry, KU_POL_TELL);
+	if (!err && h->bank->writes)
+		ku_pol_writes(t, inode, t->rule, t->budget);
+	return err;
 }
 
 SEC("lsm/file_open")
@@ -119,16 +154,23 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	/* Reading costs no more than this. */
 	if (!(file->f_mode & FMODE_WRITE) && !(file->f_flags & O_TRUNC))
 		return 0;
-	/* What was created by this open was judged then. */
-	if (!ku_is_reg(inode) || (file->f_mode & FMODE_CREATED) || !ku_pol_begin(&h, inode->i_sb))
+	if (!ku_is_reg(inode) || !ku_pol_begin(&h, inode->i_sb))
 		return 0;
+	/* What was created by this open was judged then. */
+	if (file->f_mode & FMODE_CREATED) {
+		if (h.bank->writes)
+			ku_pol_writes_made(&h, file->f_path.dentry, inode);
+		return 0;
+	}
 	if (file->f_flags & O_TMPFILE_BIT) {
-		err = ku_pol_tmpfile(&h, file->f_path.dentry);
+		err = ku_pol_tmpfile(&h, file->f_path.dentry, inode);
 	} else {
 		k = ku_pol_known_of(&h, file->f_path.dentry, inode);
-		if (ku_pol_pass(&h, k, inode))
+		if (!h.bank->writes && ku_pol_pass(&h, k, inode))
 			return 0;
 		lower = ku_is_lower(inode);
+		if ((lower || ku_lacks_data(inode)) && h.bank->charges)
+			ku_pol_note_trunc(&h, file->f_path.dentry, file->f_flags & O_TRUNC);
 		/* The copy of the data alone comes by no other hook. */
 		if (!lower && !ku_lacks_data(inode))
 			err = ku_pol_modify(&h, k, file->f_path.dentry, inode);
@@ -153,7 +195,7 @@ static __always_inline int ku_pol_truncate(struct dentry *dentry, struct iattr *
 	if (!inode || !ku_pol_begin(&h, inode->i_sb) || ku_is_lower(inode))
 		return 0;
 	k = ku_pol_known_of(&h, dentry, inode);
-	if (ku_pol_pass(&h, k, inode))
+	if (!h.bank->writes && ku_pol_pass(&h, k, inode))
 		return 0;
 	err = ku_lacks_data(inode) ? ku_pol_copy(&h, dentry, inode) : ku_pol_modify(&h, k, dentry, inode);
 	return ku_minus(ku_pol_done(&h, err));

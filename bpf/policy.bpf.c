@@ -12,6 +12,8 @@
  * lsm/inode_unlink, _rmdir	names that go
  * lsm/inode_rename	both of them
  * lsm/bprm_check_security, mmap_file, file_mprotect	running what is upper
+ * lsm/inode_free_security, fexit/ovl_copy_up_one, ovl_create_object	what was charged and came to nothing is given back
+ * lsm/file_permission; fexit/ovl_write_iter, ovl_splice_write, ovl_copy_file_range	bytes written, and no more of them
  * lsm/sb_delete	a union's superblock ends: no policy is for it any more
  * syscall		ku_pol_register, ku_pol_register_gate: tell BPF who kunion and its gate's child are
  *
@@ -31,9 +33,11 @@
 #include "pol_map.bpf.h"
 #include "pol_path.bpf.h"
 #include "pol_match.bpf.h"
+#include "pol_budget.bpf.h"
 #include "pol_judge.bpf.h"
 #include "pol_hold.bpf.h"
 #include "pol_known.bpf.h"
+#include "pol_bytes.bpf.h"
 #include "pol_write.bpf.h"
 #include "pol_name.bpf.h"
 #include "pol_exec.bpf.h"

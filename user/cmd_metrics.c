@@ -36,7 +36,8 @@ static void ku_metrics_count(void *arg, const struct ku_counts *c)
 /* A new text. */
 static int ku_metrics_read(struct ku_metrics *m, struct ku_session *s)
 {
-	struct ku_om_session about = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = s->nalive };
+	struct ku_om_session about = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = s->nalive,
+					 .judge = s->judge };
 	char *text = NULL;
 	size_t size;
 	FILE *f;
@@ -123,6 +124,8 @@ static void ku_metrics_check(struct ku_metrics *m, struct argp_state *state)
 		argp_error(state, "metrics counts what happens now; for a file of events use 'kunion report --from %s'", m->w.from);
 	if (m->w.json)
 		argp_error(state, "metrics writes OpenMetrics text only; 'kunion top --json' has such numbers as JSON");
+	if (m->w.opts.policy && !m->w.npaths)
+		argp_error(state, "--policy is for unions that are named: name MERGED");
 	if (!ku_counts_can(&m->w.filter))
 		argp_error(state, "counts are by union, container and cgroup: leave --pid, --path, --min-bytes and --min-ms out");
 	if (m->w.tick_ns && !m->textfile)
@@ -135,6 +138,8 @@ static void ku_metrics_check(struct ku_metrics *m, struct argp_state *state)
 		argp_error(state, "--textfile '%s': %s", m->textfile, strerror(errno));
 }
 
+enum { KU_O_POLICY = 0x200 };
+
 static error_t ku_metrics_parse(int key, char *arg, struct argp_state *state)
 {
 	struct ku_metrics *m = state->input;
@@ -146,6 +151,9 @@ static error_t ku_metrics_parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'S':
 		m->socket = arg;
+		return 0;
+	case KU_O_POLICY:
+		m->w.opts.policy = arg;
 		return 0;
 	case 't':
 		m->textfile = arg;
@@ -164,6 +172,7 @@ static error_t ku_metrics_parse(int key, char *arg, struct argp_state *state)
 int ku_cmd_metrics(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
+		{ "policy", KU_O_POLICY, "FILE", 0, "with this policy in force meanwhile, see kunion-policy(5); its rules are counted, too", 4 },
 		{ "textfile", 't', "FILE", 0, "write to FILE, for node_exporter's textfile collector, instead of stdout", 4 },
 		{ "every", 'e', "SECONDS", 0, "write FILE anew so often, and at the end (default: at the end only)", 4 },
 		{ "socket", 'S', "PATH", 0, "ask the daemon there (without MERGED, default: " KU_CTL_SOCKET ")", 4 },

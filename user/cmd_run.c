@@ -89,6 +89,11 @@ static void ku_run_hangup(void *arg)
 	ku_session_policy_reload(arg);
 }
 
+static void ku_run_report(void *arg)
+{
+	ku_session_policy_report(arg);
+}
+
 int ku_cmd_run(int argc, char **argv)
 {
 	struct ku_run run = {
@@ -144,6 +149,7 @@ int ku_cmd_run(int argc, char **argv)
 		fprintf(stderr, "kunion: attached, tier %s\n", ku_tier_name(s->bpf.tier));
 	if (run.opts.policy) {
 		loop.hangup = ku_run_hangup;
+		loop.report = ku_run_report;
 		loop.arg = s;
 	}
 	status = ku_loop_run(&loop, s);

@@ -79,6 +79,8 @@ struct ku_ev_policy {
 	const char *rule;    /* its name */
 	const char *verdict; /* audit, deny, hold */
 	const char *err;     /* an errno's name; "" with audit, and where a hold was let pass */
+	const char *budget;  /* its name; "": none, but the rule said so */
+	const char *limit;   /* the key of the limit that was met: copy_up, write, files, copy_ups_per_second, keep_free; "" */
 	struct ku_who who;
 };
 

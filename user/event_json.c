@@ -177,6 +177,8 @@ static const struct ku_field ku_policy_fields[] = {
 	KU_STRING("rule", policy.rule),
 	KU_STRING("verdict", policy.verdict),
 	KU_STRING("errno", policy.err),
+	KU_STRING("budget", policy.budget),
+	KU_STRING("limit", policy.limit),
 	KU_WHO("", policy.who),
 	{ 0 },
 };

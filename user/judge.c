@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "btf.h"
+#include "judge_budget.h"
 #include "judge_hold.h"
 #include "judge_hooks.h"
 #include "judge_pin.h"
@@ -20,6 +21,7 @@
 
 #define KU_JUDGE_TURN 256 /* records */
 #define KU_JUDGE_NAMED 16 /* generations */
+#define KU_JUDGE_LOOK_NS 250000000ull
 
 struct ku_judge_union {
 	struct ku_judge_union *next;
@@ -40,6 +42,8 @@ struct ku_judge {
 	int fd_unions, fd_counts, fd_inner, fd_outer;
 	struct ku_policy *policies[KU_JUDGE_NAMED]; /* each generation in its place; the older ones name the rules of late records */
 	struct ku_judge_union *unions;
+	struct ku_budgets budgets;
+	uint64_t looked_ns; /* at the free space */
 	struct ku_tell *tell;
 	struct ku_pin pin;
 	uint64_t serial; /* of elements of ku_pol_unions */
@@ -129,6 +133,38 @@ static unsigned int ku_judge_setattr_args(void)
 	return n;
 }
 
+/*
+ * What only budgets need. Without a function that is not there to attach to, what came to nothing is given back later, or not.
+ */
+static const struct {
+	const char *prog, *function;
+	bool overlay; /* of overlayfs */
+} ku_budget_progs[] = {
+	{ "ku_pol_inode_free", "bpf_lsm_inode_free_security", false },
+	{ "ku_pol_copied", "ovl_copy_up_one", true },
+	{ "ku_pol_created", "ovl_create_object", true },
+	{ "ku_pol_may_write", "bpf_lsm_file_permission", false },
+	{ "ku_pol_write_iter", "ovl_write_iter", true },
+	{ "ku_pol_splice", "ovl_splice_write", true },
+	{ "ku_pol_copy_range", "ovl_copy_file_range", true },
+};
+
+static void ku_judge_look_for_functions(const struct ku_judge *j)
+{
+	struct btf *vmlinux = ku_btf_vmlinux(), *overlay = vmlinux ? btf__load_module_btf("overlay", vmlinux) : NULL;
+
+	/* Built in, it has none of its own. */
+	if (libbpf_get_error(overlay))
+		overlay = NULL;
+	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_budget_progs); i++) {
+		const struct btf *btf = ku_budget_progs[i].overlay && overlay ? overlay : vmlinux;
+
+		if (!btf || btf__find_by_name_kind(btf, ku_budget_progs[i].function, BTF_KIND_FUNC) < 0)
+			bpf_program__set_autoload(bpf_object__find_program_by_name(j->obj, ku_budget_progs[i].prog), false);
+	}
+	btf__free(overlay);
+}
+
 static int ku_judge_load(struct ku_judge *j, char why[static 512])
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "kunion_policy");
@@ -153,6 +189,7 @@ static int ku_judge_load(struct ku_judge *j, char why[static 512])
 	cfg->open_waits = j->ops.open_waits;
 	p = bpf_object__find_program_by_name(j->obj, ku_judge_setattr_args() == 2 ? "ku_pol_setattr" : "ku_pol_setattr_2");
 	bpf_program__set_autoload(p, false);
+	ku_judge_look_for_functions(j);
 	if (j->ops.fd_recs >= 0)
 		err = bpf_map__reuse_fd(bpf_object__find_map_by_name(j->obj, "ku_recs"), j->ops.fd_recs);
 	if (!err && j->ops.pin)
@@ -178,6 +215,9 @@ static int ku_judge_setup(struct ku_judge *j)
 
 	j->fd_unions = ku_judge_map_fd(j, "ku_pol_unions");
 	j->fd_counts = ku_judge_map_fd(j, "ku_pol_counts");
+	j->budgets.fd_accounts = ku_judge_map_fd(j, "ku_pol_accounts");
+	j->budgets.fd_frees = ku_judge_map_fd(j, "ku_pol_frees");
+	j->budgets.fd_spaces = ku_judge_map_fd(j, "ku_pol_spaces");
 	j->shared = ku_judge_mmap(j, ".data.shared", sizeof(*j->shared));
 	j->banks = ku_judge_mmap(j, "ku_pol_banks", KU_POL_BANKS * sizeof(*j->banks));
 	if (!j->shared || !j->banks)
@@ -253,6 +293,7 @@ static struct ku_judge_union *ku_judge_union_new(struct ku_judge *j, uint32_t de
 static int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
 {
 	struct ku_pol_union value = { 0 };
+	int err;
 
 	/* A pinned policy that is still in force has its rules in the map only. */
 	if (j->pin.adopted && bpf_map_lookup_elem(j->fd_unions, &u->dev, &value))
@@ -264,7 +305,8 @@ static int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u
 	for (unsigned int i = 0; i < KU_POL_BANKS; i++)
 		value.sum[i] = ku_judge_sum(&value.set[i]);
 	value.serial = ++j->serial;
-	return bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : 0;
+	err = ku_budgets_open(&j->budgets, &j->banks[KU_POL_BANK(j->gen)], u->dev);
+	return !err && bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : err;
 }
 
 /* What the policy in a bank has to see. */
@@ -277,6 +319,11 @@ static uint32_t ku_judge_needs(const struct ku_judge *j, uint32_t gen)
 		return ~0u;
 	if ((j->ops.open_waits || j->metacopy) && actions & 1u << KU_A_COPY_UP)
 		actions |= KU_HOOK_OPEN_COPY;
+	/* Whether an open truncates is noted there. */
+	if (j->banks[KU_POL_BANK(gen)].charges)
+		actions |= KU_HOOK_CHARGES | KU_HOOK_OPEN_COPY;
+	if (j->banks[KU_POL_BANK(gen)].writes)
+		actions |= KU_HOOK_WRITES;
 	return actions | KU_HOOK_ALWAYS;
 }
 
@@ -291,7 +338,9 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 	*ku_judge_named(j, gen) = p;
 	j->gen = gen;
 	memcpy(&j->banks[to], bank, sizeof(*bank));
-	err = ku_judge_forget_counts(j, to);
+	err = ku_budgets_fill(&j->budgets, p, &j->banks[to]);
+	if (!err)
+		err = ku_judge_forget_counts(j, to);
 	for (struct ku_judge_union *u = j->unions; u && !err; u = u->next)
 		err = ku_judge_union_set(j, u);
 	if (!err && j->attached)
@@ -303,9 +352,18 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 		ku_judge_hold_let_go(j->hold);
 	/* Before the other bank is written again. */
 	err = ku_judge_grace(j);
+	if (!err)
+		ku_budgets_forget(&j->budgets, &j->banks[to]);
 	if (j->attached)
 		ku_hooks_detach(&j->hooks, ku_judge_needs(j, gen));
 	return err;
+}
+
+static void ku_judge_look(struct ku_judge *j)
+{
+	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
+		ku_budgets_look(&j->budgets, u->dev, u->path);
+	j->looked_ns = ku_now_ns();
 }
 
 int ku_judge_reload(struct ku_judge *j, char err[static 512])
@@ -343,6 +401,14 @@ static uint64_t ku_judge_asked(void *arg, const struct ku_pol_record *r)
 	const struct ku_judge *j = arg;
 
 	return j->hold && r->gen == j->shared->gen ? ku_judge_hold_asked(j->hold, r) : 0;
+}
+
+static const char *ku_judge_budget_name(void *arg, uint32_t gen, uint32_t budget)
+{
+	const struct ku_judge *j = arg;
+	const struct ku_policy *p = j->policies[gen % KU_JUDGE_NAMED];
+
+	return p && j->shared->gen - gen < KU_JUDGE_NAMED && budget < p->nbudgets ? p->budgets[budget].name : "";
 }
 
 static const char *ku_judge_union_path(void *arg, uint32_t dev)
@@ -383,7 +449,8 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 {
 	_cleanup_free_ struct ku_pol_bank *bank = NULL;
 	struct ku_tell_ops tell = {
-		.emit = ops->emit, .emit_arg = ops->arg, .rule = ku_judge_rule_name, .union_path = ku_judge_union_path, .asked = ku_judge_asked
+		.emit = ops->emit, .emit_arg = ops->arg, .rule = ku_judge_rule_name, .union_path = ku_judge_union_path, .asked = ku_judge_asked,
+		.budget = ku_judge_budget_name,
 	};
 	struct ku_judge *j;
 	struct ku_policy *p;
@@ -419,6 +486,8 @@ int ku_judge_open(const char *file, const struct ku_judge_ops *ops, struct ku_ju
 		n = ku_judge_setup(j);
 	if (!n && j->pin.adopted)
 		n = ku_judge_adopt_unions(j, err);
+	if (!n && j->pin.adopted)
+		n = ku_budgets_adopt(&j->budgets, j->banks, KU_POL_BANK(j->shared->gen));
 	if (!n)
 		n = ku_judge_may_hold(j, p, err);
 	if (n) {
@@ -516,6 +585,7 @@ void ku_judge_close(struct ku_judge *j)
 		free(u->path);
 		free(u);
 	}
+	ku_budgets_free(&j->budgets);
 	free(j->file);
 	free(j);
 }
@@ -523,21 +593,24 @@ void ku_judge_close(struct ku_judge *j)
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy)
 {
 	struct ku_judge_union *u = j->unions;
+	const char *prog;
+	int err = 0;
 
 	/* Taken over with a pinned policy. */
 	while (u && u->dev != dev)
 		u = u->next;
-	if (!u)
+	if (!u) {
 		u = ku_judge_union_new(j, dev, path);
-	j->metacopy = j->metacopy || metacopy;
-	if (u && j->attached) {
-		const char *prog;
-		int n = ku_hooks_attach(&j->hooks, ku_judge_needs(j, j->shared->gen), &prog);
-
-		if (n)
-			return n;
+		ku_budgets_new_union(&j->budgets, dev);
 	}
-	return u ? ku_judge_union_set(j, u) : -ENOMEM;
+	j->metacopy = j->metacopy || metacopy;
+	if (u && j->attached)
+		err = ku_hooks_attach(&j->hooks, ku_judge_needs(j, j->shared->gen), &prog);
+	if (!err)
+		err = u ? ku_judge_union_set(j, u) : -ENOMEM;
+	if (!err && ku_judge_policy(j)->keep_free != UINT64_MAX)
+		ku_judge_look(j);
+	return err;
 }
 
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
@@ -546,6 +619,7 @@ void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
 		if (u->dev == dev) {
 			*at = u->next;
 			bpf_map_delete_elem(j->fd_unions, &dev);
+			ku_budgets_new_union(&j->budgets, dev);
 			free(u->path);
 			free(u);
 			return;
@@ -577,6 +651,12 @@ int ku_judge_turn(struct ku_judge *j, bool last)
 
 		n = hold >= 0 && (n < 0 || hold < n) ? hold : n;
 	}
+	if (ku_judge_policy(j)->keep_free != UINT64_MAX) {
+		if (ku_now_ns() - j->looked_ns >= KU_JUDGE_LOOK_NS)
+			ku_judge_look(j);
+		if (n < 0 || n > (int)(KU_JUDGE_LOOK_NS / 1000000))
+			n = KU_JUDGE_LOOK_NS / 1000000;
+	}
 	return more ? 0 : n;
 }
 
@@ -597,4 +677,22 @@ int ku_judge_count(const struct ku_judge *j, size_t rule, struct ku_pol_count *r
 		ret->last_ns = c[i].last_ns > ret->last_ns ? c[i].last_ns : ret->last_ns;
 	}
 	return 0;
+}
+
+const char *ku_judge_union(const struct ku_judge *j, size_t n, uint32_t *ret_dev)
+{
+	const struct ku_judge_union *u = j->unions;
+
+	while (u && n--)
+		u = u->next;
+	if (u)
+		*ret_dev = u->dev;
+	return u ? u->path : NULL;
+}
+
+int ku_judge_account(const struct ku_judge *j, size_t budget, uint32_t dev, struct ku_pol_account *ret)
+{
+	const struct ku_pol_bank *bank = &j->banks[KU_POL_BANK(j->shared->gen)];
+
+	return ku_budgets_read(&j->budgets, bank->budgets[budget].id, dev, ret);
 }

@@ -6,6 +6,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "event.h"
 #include "kunion_judge_abi.h"
@@ -56,5 +57,21 @@ int ku_judge_turn(struct ku_judge *j, bool last);
 const struct ku_policy *ku_judge_policy(const struct ku_judge *j);
 /* Of the policy in force, by the number of its rule: the sum over all CPUs. Returns 0 or -errno. */
 int ku_judge_count(const struct ku_judge *j, size_t rule, struct ku_pol_count *ret);
+/* The n-th union that was added; NULL: there are not so many. */
+const char *ku_judge_union(const struct ku_judge *j, size_t n, uint32_t *ret_dev);
+/* What was charged to a budget, by its number in the policy in force; of one union, or (dev 0) of all. 0; -ENOENT: it has no such account. */
+int ku_judge_account(const struct ku_judge *j, size_t budget, uint32_t dev, struct ku_pol_account *ret);
+
+/* judge_report.c: calls back for every account of every budget, and for every rule, the default last. */
+struct ku_judge_ops_each {
+	void (*rule)(void *arg, const struct ku_policy_rule *r, const struct ku_pol_count *c);
+	/* union_path NULL: of all unions */
+	void (*budget)(void *arg, const struct ku_policy_budget *b, const char *union_path, const struct ku_pol_account *a);
+	void *arg;
+};
+void ku_judge_each(const struct ku_judge *j, const struct ku_judge_ops_each *ops);
+/* Tables for people: rules that decided something, and budgets. */
+void ku_judge_report(const struct ku_judge *j, FILE *f);
+
 
 #endif

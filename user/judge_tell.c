@@ -67,6 +67,8 @@ static void ku_tell_verdict(struct ku_tell *t, const struct ku_pol_record *r)
 		.rule = t->ops.rule(t->ops.arg, r->gen, r->rule),
 		.verdict = ku_pol_verdict_name((enum ku_pol_verdict)(r->verdict < KU_V_MAX ? r->verdict : 0)),
 		.err = r->err ? ku_errno_name((int)r->err, buf) : "",
+		.budget = r->budget ? t->ops.budget(t->ops.arg, r->gen, r->budget - 1) : "",
+		.limit = ku_pol_limit_name((enum ku_pol_limit)(r->met < KU_PL_MAX ? r->met : 0)),
 	};
 	ku_who_fill(&e.policy.who, &r->who, &text);
 	if (r->type == KU_PR_QUESTION) {

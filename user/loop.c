@@ -37,6 +37,7 @@ int ku_loop_open(struct ku_loop *l)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, &l->mask))
 		return -errno;
@@ -77,6 +78,10 @@ static bool ku_loop_signals(struct ku_loop *l, int *status)
 		/* A terminal that hangs up says so itself. */
 		if (si.ssi_signo == SIGHUP && l->hangup && si.ssi_code <= 0) {
 			l->hangup(l->arg);
+			continue;
+		}
+		if (si.ssi_signo == SIGUSR1 && l->report) {
+			l->report(l->arg);
 			continue;
 		}
 		if (l->cmd <= 0) {

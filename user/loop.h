@@ -21,6 +21,7 @@ struct ku_loop {
 	uint64_t tick_ns; /* period; 0: never */
 	void (*tick)(void *arg);
 	void (*hangup)(void *arg); /* on a SIGHUP that a process sent; NULL: as any other signal */
+	void (*report)(void *arg); /* on SIGUSR1; NULL: as any other signal */
 	struct ku_loop_input {
 		int fd; /* -1: none */
 		bool (*ready)(void *arg); /* false: the end, at once */

@@ -73,7 +73,7 @@ static const struct ku_om_gauge ku_om_gauges[] = {
 };
 
 /* A label's value: backslash, quote and newline are escaped. Bytes that are no text are so already (ku_escape_bytes). */
-static char *ku_om_label(const char *bytes)
+char *ku_om_label(const char *bytes)
 {
 	_cleanup_free_ char *text = ku_escape_bytes(bytes);
 	char *out, *o;
@@ -209,7 +209,7 @@ int ku_om_count(struct ku_openmetrics *om, const struct ku_counts *c)
 	return 0;
 }
 
-static void ku_om_head(FILE *f, const char *name, const char *type, const char *unit, const char *help)
+void ku_om_head(FILE *f, const char *name, const char *type, const char *unit, const char *help)
 {
 	fprintf(f, "# TYPE %s %s\n", name, type);
 	if (unit)
@@ -319,6 +319,8 @@ int ku_om_write(struct ku_openmetrics *om, const struct ku_om_session *s, FILE *
 	ku_om_counts(f, om);
 	ku_om_gauges_write(f, &s->gauges);
 	ku_om_hooks(f, &s->gauges);
+	if (s->judge)
+		ku_om_policy(f, s->judge);
 	ku_om_head(f, "kunion_unions", "gauge", NULL, "Attached unions.");
 	fprintf(f, "kunion_unions{mode=\"%s\",tier=\"%s\"} %u\n", s->mode, s->tier, s->unions);
 	fputs("# EOF\n", f);

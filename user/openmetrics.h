@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#include "judge.h"
 #include "live.h"
 
 /* So many label sets (union, container, engine, result) are told one by one; the rest is summed as union="other",container="other". */
@@ -28,10 +29,18 @@ struct ku_om_session {
 	const char *mode, *tier;
 	unsigned int unions;
 	struct ku_gauges gauges;
+	const struct ku_judge *judge; /* NULL: no policy */
 };
 
 /* Writes the whole text, "# EOF" last. Returns 0 or -EIO. */
 int ku_om_write(struct ku_openmetrics *om, const struct ku_om_session *s, FILE *f);
+
+/* openmetrics_policy.c: the families of a policy. */
+void ku_om_policy(FILE *f, const struct ku_judge *judge);
+
+/* openmetrics.c: a label's value, escaped, to be freed; NULL without memory. And a family's three lines (unit NULL: none). */
+char *ku_om_label(const char *bytes);
+void ku_om_head(FILE *f, const char *name, const char *type, const char *unit, const char *help);
 
 /*
  * Puts text in the place of a file, mode 0644, so that nobody ever reads half of one: the old file is there until the new one is whole.

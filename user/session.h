@@ -212,6 +212,8 @@ int ku_session_policy_add(struct ku_session *s, const struct ku_attached *at, ch
 bool ku_session_policy_pin(struct ku_session *s, char err[static 512]);
 /* Reads the policy's file again. False: a bad one, which is one warning, and the old one stays. session_policy.c */
 bool ku_session_policy_reload(struct ku_session *s);
+/* What rules and budgets counted so far, on stderr. session_policy.c */
+void ku_session_policy_report(const struct ku_session *s);
 /* For session_observe.c and session_policy.c: fd is polled, too; the union of this id is gone. */
 int ku_session_watch(struct ku_session *s, int fd);
 /* Recycles finished slots whose parked tasks have all read the outcome; all: the others, too. True: some are left. session.c */

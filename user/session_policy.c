@@ -128,3 +128,12 @@ bool ku_session_policy_reload(struct ku_session *s)
 	ku_info("%s: the new policy is in force", s->opts.policy);
 	return true;
 }
+
+void ku_session_policy_report(const struct ku_session *s)
+{
+	if (!s->judge)
+		return;
+	fprintf(stderr, "kunion: policy: %llu operations refused, %llu told of\n", (unsigned long long)s->totals.denied,
+		(unsigned long long)s->totals.audited);
+	ku_judge_report(s->judge, stderr);
+}

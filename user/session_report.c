@@ -228,7 +228,5 @@ void ku_report_summary(const struct ku_session *s)
 		(unsigned long long)t->guarded,
 		(unsigned long long)t->lost, (unsigned long long)t->native, (unsigned long long)t->failed, (unsigned long long)t->waits,
 		(unsigned long long)t->timeouts);
-	if (s->judge)
-		fprintf(stderr, "kunion: policy: %llu operations refused, %llu told of\n", (unsigned long long)t->denied,
-			(unsigned long long)t->audited);
+	ku_session_policy_report(s);
 }

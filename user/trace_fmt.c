@@ -437,6 +437,7 @@ static void ku_fmt_policy(struct ku_line *l, const struct ku_columns *c, const s
 {
 	const struct ku_ev_policy *p = &e->policy;
 	_cleanup_free_ char *path = ku_whole_path(l->f, e, e->path), *plain = NULL, *notes = NULL;
+	bool limited = p->limit && *p->limit;
 	char bytes[16];
 
 	ku_cell(l, p->action, c->op, false, NULL);
@@ -444,7 +445,8 @@ static void ku_fmt_policy(struct ku_line *l, const struct ku_columns *c, const s
 	ku_cell(l, p->size ? ku_short_bytes(p->size, bytes) : "-", c->bytes, true, NULL);
 	ku_cell(l, "-", c->took, true, NULL);
 	ku_cell_result(l, c, *p->err ? p->err : p->verdict);
-	if (asprintf(&plain, " (%s%srule %s)", strcmp(p->kind, "file") ? p->kind : "", strcmp(p->kind, "file") ? ", " : "", p->rule) < 0)
+	if (asprintf(&plain, " (%s%srule %s%s%s%s%s)", strcmp(p->kind, "file") ? p->kind : "", strcmp(p->kind, "file") ? ", " : "", p->rule,
+		     limited ? ", limit " : "", limited ? p->limit : "", limited && *p->budget ? " of budget " : "", limited ? p->budget : "") < 0)
 		plain = NULL;
 	notes = plain ? ku_terminal_text(plain, l->f->utf8) : NULL;
 	if (path && notes)

@@ -298,7 +298,7 @@ KTAP_TEST(events_are_read_back)
 			       .write = { .op = "rename", .kind = "dir", .path2 = "/g", .who = SAMPLE_WHO(1) } };
 	there_and_back(&e);
 	e = (struct ku_event){ .type = KU_EV_POLICY, .union_path = "/m", .path = "/f",
-			       .policy = { .action = "copy-up", .kind = "file", .size = 7, .rule = "a rule", .verdict = "deny", .err = "EROFS",
+			       .policy = { .action = "copy-up", .kind = "file", .size = 7, .rule = "a rule", .verdict = "deny", .err = "EROFS", .budget = "b", .limit = "copy_up",
 					   .who = SAMPLE_WHO(1) } };
 	there_and_back(&e);
 	e = (struct ku_event){ .type = KU_EV_HOLD, .union_path = "/m", .path = "/f",

@@ -83,8 +83,82 @@ KTAP_TEST(the_top)
 	bad("version = 1; default = \"deny\";\ndefault_errno = \"EWHAT\"; rules = ();", 2, "'EWHAT'", "EROFS");
 	bad("version = 1; default = \"deny\";\ndefault_errno = 1; rules = ();", 2, "default_errno: text in quotes", "EPERM");
 	/* What later versions may have is not passed over. */
-	bad("version = 1; default = \"allow\"; rules = ();\nbudgets = ();", 2, "no setting 'budgets'", "'version', 'default', 'default_errno' or 'rules'");
+	bad("version = 1; default = \"allow\"; rules = ();\nlayers = ();", 2, "no setting 'layers'", "'version', 'default', 'default_errno'");
 	bad("version = 1; default = \"allow\"; rules = ();\nrule = ();", 2, "no setting 'rule'", "did you mean 'rules'?");
+}
+
+#define NO_RULES "version = 1;\ndefault = \"allow\";\nrules = ();\n\n"
+#define BUDGET(what) NO_RULES "budgets = (\n{ name = \"b\"; " what " } );\n"
+#define CHARGED(what) "version = 1; default = \"allow\"; budgets = ( { name = \"b\"; files = 1; } );\nrules = (\n{ name = \"r\"; " what " } );\n"
+
+KTAP_TEST(budgets)
+{
+	struct ku_policy *p = good("version = 1; default = \"audit\"; default_budget = \"two\"; keep_free = \"64M\";\n"
+				   "budgets = (\n{ name = \"one\"; copy_up = \"10M\"; write = 5000000000L; files = 0; copy_ups_per_second = 7;\n"
+				   "per = \"all\"; at_limit = \"audit\"; },\n{ name = \"two\"; files = 9; } );\n"
+				   "rules = ( { name = \"r\"; action = \"any\"; verdict = \"allow\"; budget = \"one\"; } );\n");
+	const struct ku_policy_budget *b = p->budgets;
+
+	KTAP_REQUIRE(p->nbudgets == 2 && p->nrules == 2);
+	KTAP_CHECK(!strcmp(b->name, "one") && b->line == 3 && b->all && !b->deny);
+	KTAP_CHECK(b->max[KU_PL_COPIED] == 10 << 20 && b->max[KU_PL_WRITTEN] == 5000000000ull && !b->max[KU_PL_CREATED] && b->max[KU_PL_RATE] == 7);
+	b++;
+	KTAP_CHECK(!strcmp(b->name, "two") && !b->all && b->deny && b->max[KU_PL_CREATED] == 9);
+	KTAP_CHECK(b->max[KU_PL_COPIED] == UINT64_MAX && b->max[KU_PL_WRITTEN] == UINT64_MAX && b->max[KU_PL_RATE] == UINT64_MAX);
+	KTAP_CHECK(p->rules[0].budget == 1 && p->rules[1].budget == 2 && p->keep_free == 64 << 20);
+	ku_policy_free(p);
+	p = good(POLICY("allow", ""));
+	KTAP_CHECK(!p->nbudgets && p->keep_free == UINT64_MAX && !p->rules[0].budget);
+	ku_policy_free(p);
+
+	bad(NO_RULES "budgets = { };", 5, "budgets: a list", "parentheses");
+	bad(NO_RULES "budgets = (\n5 );", 6, "in braces", "");
+	bad(NO_RULES "budgets = (\n{ files = 1; } );", 6, "a budget without a name", "name =");
+	bad(NO_RULES "budgets = (\n{ name = \"\"; files = 1; } );", 6, "1 to 64 bytes", "");
+	bad(NO_RULES "budgets = (\n{ name = 5; files = 1; } );", 6, "name: text in quotes", "");
+	bad(NO_RULES "budgets = (\n{ name = \"b\"; files = 1; },\n{ name = \"b\"; files = 1; } );", 7, "budget 'b' is there already", "line 6");
+	bad(BUDGET(""), 6, "budget 'b' limits nothing", "copy_up");
+	bad(BUDGET("per = \"all\";"), 6, "limits nothing", "");
+	bad(BUDGET("\ncopy_up = \"ten\";"), 7, "budget 'b': copy_up: a size", "\"64M\"");
+	bad(BUDGET("copy_up = -1;"), 6, "copy_up: a size", "");
+	bad(BUDGET("copy_up = [ 1 ];"), 6, "copy_up: a size", "");
+	bad(BUDGET("files = \"9\";"), 6, "files: a number", "100");
+	bad(BUDGET("files = -1;"), 6, "files: a number", "");
+	bad(BUDGET("copy_ups_per_second = 0;"), 6, "a number from 1 to 1000000", "");
+	bad(BUDGET("files = 1; per = \"container\";"), 6, "budget 'b': per: 'container' is not known", "'union' or 'all'");
+	bad(BUDGET("files = 1; at_limit = \"allow\";"), 6, "at_limit: 'allow'", "'deny' or 'audit'");
+	bad(BUDGET("files = 1; at_limit = 7;"), 6, "at_limit: text in quotes", "");
+	bad(BUDGET("fils = 1;"), 6, "'fils' is not known", "did you mean 'files'?");
+	bad(BUDGET("size = 1;"), 6, "'size' is not known", "'copy_up', 'write'");
+	bad(CHARGED("action = \"any\"; verdict = \"allow\"; budget = \"c\";"), 3, "rule 'r': budget: there is no budget 'c'", "");
+	bad(CHARGED("action = \"any\"; verdict = \"deny\"; budget = \"b\";"), 3, "rule 'r': budget is for the verdicts allow and audit", "");
+	bad(CHARGED("action = [ \"exec\", \"remove\" ]; verdict = \"allow\"; budget = \"b\";"), 3, "copy-up, create and modify", "leave it out");
+	bad("version = 1; default = \"allow\";\ndefault_budget = \"b\"; rules = ();", 2, "default_budget: there is no budget 'b'", "add budgets =");
+	bad("version = 1; default = \"allow\"; rules = ();\nkeep_free = \"lots\";", 2, "keep_free: a size", "\"64M\"");
+}
+
+/* What is charged has to be looked at. */
+KTAP_TEST(what_is_charged)
+{
+	static const struct {
+		const char *text;
+		uint32_t actions;
+	} cases[] = {
+		{ POLICY("allow", ""), 0 },
+		{ POLICY("allow", "") "keep_free = 0;", 1u << KU_A_COPY_UP },
+		{ CHARGED("action = \"any\"; verdict = \"allow\"; budget = \"b\";"), 1u << KU_A_COPY_UP | 1u << KU_A_CREATE },
+		{ CHARGED("action = \"create\"; verdict = \"allow\"; budget = \"b\";"), 1u << KU_A_CREATE },
+		{ "version = 1; default = \"allow\"; default_budget = \"w\"; budgets = ( { name = \"w\"; write = 1; } ); rules = ();",
+		  1u << KU_A_COPY_UP | 1u << KU_A_CREATE | 1u << KU_A_MODIFY },
+	};
+
+	for (size_t i = 0; i < KU_ARRAY_SIZE(cases); i++) {
+		struct policy_pair t = policy_of(cases[i].text);
+
+		KTAP_CHECK(t.pol->actions == cases[i].actions, "%s: %#x", cases[i].text, t.pol->actions);
+		KTAP_CHECK(i < 2 || t.pol->rules[0].budget == 1);
+		policy_done(&t);
+	}
 }
 
 KTAP_TEST(syntax)

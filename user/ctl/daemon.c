@@ -73,6 +73,14 @@ static void ku_daemon_hangup(void *arg)
 	ku_wake(d->wake_fd);
 }
 
+/* In the session's thread. */
+static void ku_daemon_report(void *arg)
+{
+	const struct ku_daemon *d = arg;
+
+	ku_session_policy_report(d->s);
+}
+
 static void ku_daemon_tick(void *arg)
 {
 	(void)arg;
@@ -292,6 +300,7 @@ int ku_daemon_run(struct ku_daemon *d)
 		} else {
 			d->loop.arg = d;
 			d->loop.hangup = ku_daemon_hangup;
+			d->loop.report = ku_daemon_report;
 			d->loop.in[0] = (struct ku_loop_input){ .fd = d->call_fd, .ready = ku_daemon_called };
 			d->loop.tick_ns = ku_notify_watchdog_ns();
 			d->loop.tick = ku_daemon_tick;

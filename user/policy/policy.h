@@ -42,11 +42,24 @@ struct ku_policy_rule {
 	int err; /* positive; 0: the action's own */
 	unsigned int limit; /* hold: seconds, after which it is denied, or otherwise_allow: let pass; else 0 */
 	bool otherwise_allow;
+	size_t budget; /* number + 1 of the budget that it is charged to; 0: none */
+};
+
+/* What operations of the rules that name it may take. */
+struct ku_policy_budget {
+	char *name;
+	unsigned int line;
+	uint64_t max[KU_PL_MAX]; /* by enum ku_pol_limit; UINT64_MAX: no limit */
+	bool all;  /* one account for all unions, else one for each */
+	bool deny; /* at the limit; else it is told */
 };
 
 struct ku_policy {
 	struct ku_policy_rule *rules; /* in the file's order; the last one is the default, with nothing asked for */
 	size_t nrules;
+	struct ku_policy_budget *budgets;
+	size_t nbudgets;
+	uint64_t keep_free; /* bytes that a copy-up leaves free in the upper file system; UINT64_MAX: not looked at */
 };
 
 /* An operation to be judged. Strings are never NULL; "" where not known. */
@@ -86,6 +99,8 @@ size_t ku_pol_match(const struct ku_pol *pol, const struct ku_pol_set *union_set
 const char *ku_pol_action_name(enum ku_pol_action a);
 const char *ku_pol_verdict_name(enum ku_pol_verdict v);
 const char *ku_pol_kind_name(enum ku_pol_kind k);
+/* The key of a budget that sets it: "copy_up", ..; "keep_free"; "" for none. */
+const char *ku_pol_limit_name(enum ku_pol_limit l);
 /* The errno of a rule for an action, positive. */
 int ku_pol_errno(int rule_err, enum ku_pol_action a);
 

@@ -9,6 +9,18 @@
 #define KU_POL_PATH_MAX 4096
 #define KU_POL_COMM_MAX 15
 
+const char *ku_pol_bad_name(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!len || len > 64)
+		return "a name has 1 to 64 bytes";
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return "a name is one line of text, without control characters";
+	return NULL;
+}
+
 /* What no path that the kernel tells has. */
 static const char *ku_bad_names(const char *text)
 {

@@ -71,6 +71,18 @@ static void ku_worst_rules(const struct ku_compiler *c, char text[static 200])
 				       c->p->rules[worst[i]].name, c->p->rules[worst[i]].line);
 }
 
+/* Does the operation take anything of the rule's budget? Whoever opens a file for writing may write. */
+static bool ku_is_charged(const struct ku_policy *p, const struct ku_policy_rule *r, enum ku_pol_action a)
+{
+	const struct ku_policy_budget *b = r->budget ? &p->budgets[r->budget - 1] : NULL;
+
+	if (a == KU_A_COPY_UP && p->keep_free != UINT64_MAX)
+		return true;
+	if (!b)
+		return false;
+	return a == KU_A_COPY_UP || a == KU_A_CREATE || (a == KU_A_MODIFY && b->max[KU_PL_WRITTEN] != UINT64_MAX);
+}
+
 static int ku_compile_words(struct ku_compiler *c)
 {
 	for (unsigned int a = 0; a < KU_A_MAX; a++) {
@@ -81,7 +93,7 @@ static int ku_compile_words(struct ku_compiler *c)
 			if (!(c->p->rules[i].actions & 1u << a))
 				continue;
 			ku_set_add(&set, i);
-			if (c->p->rules[i].verdict != KU_V_ALLOW)
+			if (c->p->rules[i].verdict != KU_V_ALLOW || ku_is_charged(c->p, &c->p->rules[i], (enum ku_pol_action)a))
 				c->pol->actions |= 1u << a;
 		}
 		err = ku_take_set(c, &set, &c->pol->action_set[a]);
@@ -290,7 +302,7 @@ static int ku_compile(struct ku_compiler *c)
 		const struct ku_policy_rule *r = &c->p->rules[i];
 
 		ku_set_add(&c->all, i);
-		c->pol->rules[i] = (struct ku_pol_rule){ .verdict = (uint8_t)r->verdict, .err = (uint16_t)r->err };
+		c->pol->rules[i] = (struct ku_pol_rule){ .verdict = (uint8_t)r->verdict, .budget = (uint8_t)r->budget, .err = (uint16_t)r->err };
 	}
 	c->pol->version = KU_POL_VERSION;
 	c->pol->nrules = (uint32_t)c->p->nrules;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "opts.h"
 #include "policy/policy_load.h"
 #include "util.h"
 
@@ -14,7 +15,7 @@
 #define KU_ERRNO_MAX 4095
 
 static const char *const ku_default_words[] = { "allow", "audit", "deny", NULL };
-static const char *const ku_top_words[] = { "version", "default", "default_errno", "rules", NULL };
+static const char *const ku_top_words[] = { "version", "default", "default_errno", "default_budget", "rules", "budgets", "keep_free", NULL };
 
 int ku_pol_fail(struct ku_pol_src *s, unsigned int line, const char *fmt, ...)
 {
@@ -139,6 +140,7 @@ static int ku_top_version(struct ku_pol_src *s, config_setting_t *setting)
 static int ku_top_default(struct ku_pol_src *s, const config_t *cfg, struct ku_policy_rule *r)
 {
 	config_setting_t *setting = config_lookup(cfg, "default"), *code = config_lookup(cfg, "default_errno");
+	config_setting_t *budget = config_lookup(cfg, "default_budget");
 	const char *text;
 	int n;
 
@@ -156,6 +158,17 @@ static int ku_top_default(struct ku_pol_src *s, const config_t *cfg, struct ku_p
 	r->name = strdup("default");
 	if (!r->name)
 		return -ENOMEM;
+	if (budget) {
+		text = ku_top_text(s, budget, "a budget's name");
+		if (!text)
+			return -EINVAL;
+		r->budget = ku_pol_budget_of(s, config_setting_source_line(budget), "default_budget", text);
+		if (!r->budget)
+			return -EINVAL;
+		n = ku_pol_budget_fits(s, r);
+		if (n)
+			return n;
+	}
 	if (!code)
 		return 0;
 	text = ku_top_text(s, code, "EPERM");
@@ -164,6 +177,22 @@ static int ku_top_default(struct ku_pol_src *s, const config_t *cfg, struct ku_p
 	if (r->verdict != KU_V_DENY)
 		return ku_pol_fail(s, config_setting_source_line(code), "default_errno is for default = \"deny\"; leave it out");
 	return ku_pol_errno_of(s, config_setting_source_line(code), "default_errno", text, &r->err);
+}
+
+static int ku_top_keep_free(struct ku_pol_src *s, config_setting_t *setting)
+{
+	long long n = setting ? config_setting_get_int64(setting) : 0;
+	int type = setting ? config_setting_type(setting) : CONFIG_TYPE_NONE;
+
+	s->p->keep_free = UINT64_MAX;
+	if (!setting)
+		return 0;
+	if (type == CONFIG_TYPE_STRING && !ku_parse_size(config_setting_get_string(setting), &s->p->keep_free))
+		return 0;
+	if ((type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64) || n < 0)
+		return ku_pol_fail(s, config_setting_source_line(setting), "keep_free: a size is expected; 0 or \"64M\" would be right");
+	s->p->keep_free = (uint64_t)n;
+	return 0;
 }
 
 static int ku_top_rules(struct ku_pol_src *s, config_setting_t *rules)
@@ -187,7 +216,7 @@ static int ku_top_known(struct ku_pol_src *s, const config_setting_t *root)
 	for (int i = 0; i < config_setting_length(root); i++) {
 		const config_setting_t *setting = config_setting_get_elem(root, (unsigned int)i);
 		const char *name = config_setting_name(setting), *near = ku_pol_near(name, ku_top_words);
-		char all[128];
+		char all[160];
 		size_t j = 0;
 
 		while (ku_top_words[j] && strcmp(name, ku_top_words[j]))
@@ -208,6 +237,11 @@ static int ku_pol_read(struct ku_pol_src *s, const config_t *cfg)
 
 	if (!err)
 		err = ku_top_version(s, config_setting_get_member(root, "version"));
+	if (!err)
+		err = ku_top_keep_free(s, config_setting_get_member(root, "keep_free"));
+	/* Before the rules, which name them. */
+	if (!err)
+		err = ku_pol_budgets(s, config_setting_get_member(root, "budgets"));
 	if (err)
 		return err;
 	if (!rules)
@@ -260,10 +294,11 @@ static int ku_pol_parse(struct ku_pol_src *s, const char *text, size_t len)
 int ku_policy_parse(const char *file, const char *text, size_t len, struct ku_policy **ret, char err[static 512])
 {
 	struct ku_policy *p = calloc(1, sizeof(*p));
-	struct ku_pol_src s = { .file = file, .err = err, .p = p, .names = KU_MAP(unsigned int, 0) };
+	struct ku_pol_src s = { .file = file, .err = err, .p = p, .names = KU_MAP(unsigned int, 0), .budgets = KU_MAP(size_t, 0) };
 	int r = p ? ku_pol_parse(&s, text, len) : -ENOMEM;
 
 	ku_map_free(&s.names);
+	ku_map_free(&s.budgets);
 	if (r)
 		ku_policy_free(p);
 	else

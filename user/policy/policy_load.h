@@ -13,6 +13,7 @@ struct ku_pol_src {
 	char *err; /* 512 bytes */
 	struct ku_policy *p;
 	struct ku_map names; /* unsigned int: the line of the rule of that name */
+	struct ku_map budgets; /* size_t: number + 1 of the budget of that name */
 };
 
 /* Writes "FILE:LINE: .." into the error, as one line. Returns -EINVAL. */
@@ -32,6 +33,16 @@ int ku_pol_errno_of(struct ku_pol_src *s, unsigned int line, const char *key, co
 
 /* Reads one rule's group into r, which is zero and in the policy already. 0, -EINVAL, -ENOMEM. */
 int ku_pol_rule(struct ku_pol_src *s, config_setting_t *group, struct ku_policy_rule *r);
+
+/* policy_budget.c: reads the list of budgets into the policy. 0, -EINVAL, -ENOMEM. */
+int ku_pol_budgets(struct ku_pol_src *s, config_setting_t *list);
+/* Number + 1 of the budget of this name; 0 with the error written, which begins with whose it is ("rule 'x': budget"). */
+size_t ku_pol_budget_of(struct ku_pol_src *s, unsigned int line, const char *whose, const char *name);
+/* Is it of a verdict and actions that can be charged? 0 or -EINVAL. */
+int ku_pol_budget_fits(struct ku_pol_src *s, const struct ku_policy_rule *r);
+
+/* The letters, digits and so on that a name of a rule or budget is made of: what is wrong with it, or NULL. */
+const char *ku_pol_bad_name(const char *text);
 
 /* policy_check.c: what is wrong with a value of a rule, as one sentence with what would be right; NULL: nothing. */
 const char *ku_pol_bad_glob(const char *text);

@@ -28,6 +28,12 @@ static const char *const ku_pol_verdicts[] = {
 };
 _Static_assert(KU_ARRAY_SIZE(ku_pol_verdicts) == KU_V_MAX, "a verdict has no name");
 
+static const char *const ku_pol_limits[] = {
+	[KU_PL_NONE] = "",	   [KU_PL_COPIED] = "copy_up",		    [KU_PL_WRITTEN] = "write",
+	[KU_PL_CREATED] = "files", [KU_PL_RATE] = "copy_ups_per_second", [KU_PL_SPACE] = "keep_free",
+};
+_Static_assert(KU_ARRAY_SIZE(ku_pol_limits) == KU_PL_MAX, "a limit has no name");
+
 const char *ku_pol_action_name(enum ku_pol_action a)
 {
 	return a < KU_A_MAX ? ku_pol_actions[a] : "";
@@ -41,6 +47,11 @@ const char *ku_pol_verdict_name(enum ku_pol_verdict v)
 const char *ku_pol_kind_name(enum ku_pol_kind k)
 {
 	return k < KU_K_MAX ? ku_pol_kinds[k] : "";
+}
+
+const char *ku_pol_limit_name(enum ku_pol_limit l)
+{
+	return l < KU_PL_MAX ? ku_pol_limits[l] : "";
 }
 
 int ku_pol_errno(int rule_err, enum ku_pol_action a)
@@ -72,7 +83,11 @@ void ku_policy_free(struct ku_policy *p)
 		ku_pol_list_free(&r->prefixes);
 		free(r->uids);
 	}
-	if (p)
+	for (size_t i = 0; p && i < p->nbudgets; i++)
+		free(p->budgets[i].name);
+	if (p) {
 		free(p->rules);
+		free(p->budgets);
+	}
 	free(p);
 }

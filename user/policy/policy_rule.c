@@ -11,8 +11,6 @@
 #include "kunion_judge_abi.h"
 #include "util.h"
 
-#define KU_POL_NAME_MAX 64
-
 static const char *const ku_action_words[] = { "copy-up", "create", "remove", "remove-upper", "modify", "exec", "any", NULL };
 static const char *const ku_kind_words[] = { "file", "dir", "symlink", "special", NULL };
 static const char *const ku_verdict_words[] = { "allow", "audit", "deny", "hold", NULL };
@@ -55,16 +53,14 @@ __attribute__((format(printf, 2, 3))) static int ku_value_fail(const struct ku_p
 static int ku_take_name(struct ku_pol_value *v)
 {
 	const char *text = v->text;
+	const char *bad = ku_pol_bad_name(text);
 	size_t len = strlen(text);
 	void *item;
 	bool new;
 	int err;
 
-	if (!len || len > KU_POL_NAME_MAX)
-		return ku_value_fail(v, "a name has 1 to %d bytes", KU_POL_NAME_MAX);
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-			return ku_value_fail(v, "a name is one line of text, without control characters");
+	if (bad)
+		return ku_value_fail(v, "%s", bad);
 	if (!strcmp(text, "default"))
 		return ku_value_fail(v, "'default' is what decides when no rule does; another name would be right");
 	err = ku_map_get(&v->src->names, text, len, &item, NULL, &new);
@@ -213,6 +209,15 @@ static int ku_take_errno(struct ku_pol_value *v)
 	return ku_pol_errno_of(v->src, v->line, v->key->name, v->text, &v->rule->err);
 }
 
+static int ku_take_budget(struct ku_pol_value *v)
+{
+	char whose[128];
+
+	snprintf(whose, sizeof(whose), "rule '%s': budget", v->rule->name);
+	v->rule->budget = ku_pol_budget_of(v->src, v->line, whose, v->text);
+	return v->rule->budget ? 0 : -EINVAL;
+}
+
 #define KU_TEXTS(key, member, check, example)                                                                             \
 	.name = key, .take = ku_take_text, .list = true, .right = example, .at = offsetof(struct ku_policy_rule, member), \
 	.bad = check
@@ -234,6 +239,7 @@ static const struct ku_pol_key ku_pol_keys[] = {
 	{ .name = "errno", .take = ku_take_errno, .right = "\"EACCES\"" },
 	{ .name = "limit", .take = ku_take_limit, .number = true, .right = "30" },
 	{ .name = "otherwise", .take = ku_take_otherwise, .right = "\"deny\"" },
+	{ .name = "budget", .take = ku_take_budget, .right = "\"a budget's name\"" },
 };
 
 static int ku_take_value(struct ku_pol_value *v, config_setting_t *setting)
@@ -319,5 +325,5 @@ int ku_pol_rule(struct ku_pol_src *s, config_setting_t *group, struct ku_policy_
 		return ku_pol_fail(s, r->line, "rule '%s': limit and otherwise are for the verdict hold; leave them out", r->name);
 	if (r->verdict == KU_V_HOLD && !r->limit)
 		r->limit = KU_POL_LIMIT;
-	return 0;
+	return ku_pol_budget_fits(s, r);
 }
