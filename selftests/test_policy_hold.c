@@ -163,6 +163,34 @@ static void answered(struct fx *fx)
 	KTAP_CHECK(fx_in_upper(fx, "ask/big") && fx_event_count(fx, "event", "hold", "path", "/ask/big", NULL) == 1);
 }
 
+/* By one and the same task: 0 when the first was let pass and the second denied. */
+static long twice(void *arg)
+{
+	const struct fx *fx = arg;
+	int err = policy_open(fx_path(fx, "ask/f6"), O_WRONLY);
+
+	if (!err)
+		err = policy_open(fx_path(fx, "ask/f6"), O_WRONLY) == ENOTTY ? policy_open(fx_path(fx, "ask/f6"), O_WRONLY) : EISNAM;
+	errno = err;
+	return err ? -1 : 0;
+}
+
+static void once(struct fx *fx)
+{
+	struct fx_op op;
+
+	fx_op_start(&op, 0, twice, fx);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "copy-up", 0), "allow") == 0);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "modify", 0), "deny") == 0);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "modify", 1), "allow") == 0);
+	ends(&op, 0, "the same task again and again");
+	fx_op_start(&op, 0, twice, fx);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "modify", 2), "allow") == 0);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "modify", 3), "deny") == 0);
+	KTAP_CHECK(answer(asked(fx, &op, "/ask/f6", "modify", 4), "allow") == 0);
+	ends(&op, 0, "and where it was let pass before");
+}
+
 static void limits(struct fx *fx)
 {
 	struct fx_op op;
@@ -222,6 +250,7 @@ KTAP_TEST_LIMIT(held_until_answered, 280)
 	begin(&fx);
 	fx_attach(&fx, "--policy", POLICY_FILE, NULL);
 	answered(&fx);
+	once(&fx);
 	limits(&fx);
 	signals(&fx);
 	reload(&fx);
