@@ -71,6 +71,19 @@ static int as_pid(pid_t pid, const char *path)
 	return -1;
 }
 
+static bool log_says(const struct fx *fx, const char *what)
+{
+	bool found = false;
+
+	for (uint64_t end = fx_now_ns() + FX_LONG * 1000000ull; !found && fx_now_ns() < end; fx_sleep_ms(10)) {
+		char *text = fx_log_text(fx);
+
+		found = strstr(text, what) != NULL;
+		free(text);
+	}
+	return found;
+}
+
 /* Tries until it is told to end; 0 when it never got in. */
 static long besiege(void *arg)
 {
@@ -143,6 +156,12 @@ KTAP_TEST(in_force_without_kunion_and_taken_over)
 	KTAP_CHECK(fx_op_wait(&siege, FX_LONG) && siege.res->ret == 0, "it came in: %s", strerrorname_np(siege.res->err));
 	KTAP_CHECK(kunion(text, fx_name("run -m observe --policy " POLICY_FILE " --pin %s -- true", fx.merged)) == 2 &&
 			   strstr(text, "another kunion"), "%s", text);
+
+	/* The programs that budgets need are not pinned with rules alone. */
+	policy_write(POLICY_FILE, "budgets = ( { name = \"b\"; write = \"1M\"; } ); default_budget = \"b\";\n" RULES(""));
+	kill(fx.kunion, SIGHUP);
+	KTAP_CHECK(log_says(&fx, "start kunion again"));
+	KTAP_CHECK(policy_open(fx_path(&fx, "open/two"), O_WRONLY) == EXDEV && secret_denied(&fx), "as it was");
 
 	/* In order, or not. */
 	fx_detach(&fx);

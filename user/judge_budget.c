@@ -75,8 +75,6 @@ int ku_budgets_adopt(struct ku_budgets *b, const struct ku_pol_bank *banks, uint
 
 int ku_budgets_fill(struct ku_budgets *b, const struct ku_policy *p, struct ku_pol_bank *bank)
 {
-	bank->keep_free = p->keep_free;
-	bank->charges = p->nbudgets || p->keep_free != UINT64_MAX;
 	for (size_t i = 0; i < p->nbudgets; i++) {
 		const struct ku_policy_budget *from = &p->budgets[i];
 		struct ku_pol_budget *to = &bank->budgets[i];
@@ -87,7 +85,6 @@ int ku_budgets_fill(struct ku_budgets *b, const struct ku_policy *p, struct ku_p
 		snprintf(to->name, sizeof(to->name), "%s", from->name);
 		to->flags = (from->deny ? KU_PB_DENY : 0) | (from->all ? KU_PB_ALL : 0);
 		memcpy(to->max, from->max, sizeof(to->max));
-		bank->writes |= to->max[KU_PL_WRITTEN] != UINT64_MAX;
 		to->interval_ns = from->max[KU_PL_RATE] == UINT64_MAX ? 0 : 1000000000ull / from->max[KU_PL_RATE];
 	}
 	return 0;
