@@ -66,13 +66,11 @@ KTAP_TEST(slow_reader)
 {
 	size_t took = 0, all = 0, refused = 0;
 	struct ku_lines *l;
-	uint64_t start;
 	char buf[4096];
 	ssize_t n;
 	int p[2];
 
 	KTAP_REQUIRE(pipe2(p, O_CLOEXEC) == 0 && ku_lines_open(p[1], 1 << 20, &l) == 0);
-	start = ku_now_ns();
 	for (int i = 0; i < 50000; i++) {
 		bool put = ku_lines_put(l, LINE, false);
 
@@ -80,11 +78,11 @@ KTAP_TEST(slow_reader)
 		refused += !put;
 	}
 	KTAP_CHECK(refused > 1000 && took > 1 << 20 && took < 3 << 20, "%zu bytes, %zu lines refused", took, refused);
-	KTAP_CHECK(ku_now_ns() - start < 5000000000ull);
-	/* Read all that was taken, then there is room again. */
+	/* Nobody has read so far: had a line waited, it would still. With all read there is room again, as soon as the writing thread knows. */
 	while (all < took && (n = read(p[0], buf, sizeof(buf))) > 0)
 		all += (size_t)n;
-	KTAP_CHECK(ku_lines_put(l, "end\n", false));
+	while (!ku_lines_put(l, "end\n", false))
+		usleep(1000);
 	KTAP_CHECK(ku_lines_close(l) == 0);
 	close(p[1]);
 	while ((n = read(p[0], buf, sizeof(buf))) > 0)
