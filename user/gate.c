@@ -319,7 +319,8 @@ static int ku_gate_mount(struct ku_gate *g, const char **ret_what)
 	int err;
 
 	*ret_what = "open /dev/fuse";
-	dev = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	/* Who asked may be killed between our poll and our read, and takes the request along. */
+	dev = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (dev < 0)
 		return -errno;
 	*ret_what = "mount the gate (fsopen fuse)";
