@@ -123,6 +123,10 @@ static int ku_place_enter(struct ku_place *p, pid_t pid, char err[static KU_LAYE
 		return ku_layer_err(err, -errno, "/proc/self/ns/mnt: %s", strerror(errno));
 	if (!pid)
 		return 0;
+	p->base = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	p->cwd = p->base < 0 ? -1 : open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (p->cwd < 0)
+		return ku_layer_err(err, -errno, "the root or working directory: %s", strerror(errno));
 	if (p->target[0] != '/')
 		return ku_layer_err(err, -EINVAL, "%s: with --pid TARGET must begin with '/'", p->target);
 	snprintf(name, sizeof(name), "%d/root", (int)pid);
@@ -141,7 +145,7 @@ int ku_place_open(const char *target, pid_t pid, struct ku_place *ret, char err[
 	struct statx st;
 	int r;
 
-	*p = (struct ku_place){ .target = target, .home = -1, .away = -1, .root = -1, .proc = -1, .mount = -1 };
+	*p = (struct ku_place){ .target = target, .home = -1, .away = -1, .base = -1, .cwd = -1, .root = -1, .proc = -1, .mount = -1 };
 	r = ku_place_enter(p, pid, err);
 	if (r)
 		return r;
@@ -163,6 +167,8 @@ void ku_place_close(struct ku_place *p)
 {
 	ku_closep(&p->home);
 	ku_closep(&p->away);
+	ku_closep(&p->base);
+	ku_closep(&p->cwd);
 	ku_closep(&p->root);
 	ku_closep(&p->proc);
 	ku_closep(&p->mount);
@@ -172,7 +178,9 @@ void ku_place_close(struct ku_place *p)
 
 int ku_place_home(const struct ku_place *p)
 {
-	return setns(p->home, CLONE_NEWNS) < 0 ? -errno : 0;
+	if (setns(p->home, CLONE_NEWNS) < 0)
+		return -errno;
+	return p->base >= 0 && (fchdir(p->base) || chroot(".") || fchdir(p->cwd)) ? -errno : 0;
 }
 
 int ku_place_away(const struct ku_place *p)

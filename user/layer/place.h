@@ -13,6 +13,7 @@
 struct ku_place {
 	const char *target;
 	int home, away; /* mount namespaces: the caller's, the target's; away is -1 when it is the same */
+	int base, cwd;	/* the caller's root and working directory, which setns(2) replaces by the namespace's root */
 	int root;	/* of the other process; -1: the caller's own */
 	int proc;	/* /proc, which need not be there in the other namespace */
 	int mount;	/* O_PATH: what is mounted on target */
