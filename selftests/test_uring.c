@@ -34,8 +34,8 @@ static void uring_open(const struct fx *fx, struct ring *r, const struct way *w,
 	sqe.open_flags = (__u32)flags | O_CLOEXEC;
 	sqe.len = 0644;
 	fd = ring_do(r, &sqe);
-	/* Seen on 6.12, with the kernel alone too: its own code to restart by (kunion's is another, 513). No yardstick. */
-	for (int i = 0; i < 3 && fd == -ERESTARTSYS; i++) {
+	/* Seen on 6.12 with the kernel alone: its own code to restart by (kunion's is another, 513), or EINTR made of it. No yardstick. */
+	for (int i = 0; i < 3 && (fd == -ERESTARTSYS || fd == -EINTR); i++) {
 		ktap_diag("openat gave %d", fd);
 		fd = ring_do(r, &sqe);
 	}
