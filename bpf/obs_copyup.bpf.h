@@ -106,6 +106,8 @@ static __always_inline int ku_copyup_begin(struct dentry *dentry, int flags)
 	c->mode = BPF_CORE_READ(inode, i_mode);
 	c->size = BPF_CORE_READ(inode, i_size);
 	c->was_upper = !ku_is_lower(inode);
+	/* Looked at outside the lock, copied since: known here, in case that ku_obs_locked is left out. */
+	c->already = c->was_upper && !ku_lacks_data(inode);
 	ku_fill_who(&c->who, task);
 	c->path_len = ku_obs_path(c->path, dentry);
 	return 0;

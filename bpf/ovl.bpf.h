@@ -54,7 +54,9 @@ static __always_inline bool ku_lacks_data(struct inode *inode)
 {
 	unsigned long flags = 0;
 
-	if (!bpf_core_type_exists(struct ovl_inode) || !bpf_core_enum_value_exists(enum ovl_inode_flag, OVL_UPPERDATA) || !ku_is_reg(inode))
+	if (!bpf_core_type_exists(struct ovl_inode) || !bpf_core_enum_value_exists(enum ovl_inode_flag, OVL_UPPERDATA))
+		return false;
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		return false;
 	if (bpf_probe_read_kernel(&flags, sizeof(flags),
 				  (void *)inode - bpf_core_field_offset(struct ovl_inode, vfs_inode) + bpf_core_field_offset(struct ovl_inode, flags)))
