@@ -3,6 +3,7 @@
 #include "fx_fixture.h"
 
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <signal.h>
 
 #include "ktap.h"
@@ -151,6 +152,74 @@ KTAP_TEST_LIMIT(top_as_json, LIMIT_MS / 200)
 	KTAP_CHECK(comes(FX_DIR "/out", "\"event\":\"top\""));
 	fx_sh("echo >>" FX_DIR "/merged/d/g; echo >>" FX_DIR "/merged/d/h");
 	KTAP_CHECK(comes(FX_DIR "/out", "\"copyups\":1,\"bytes\":8192,"));
+	kill(pid, SIGTERM);
+	KTAP_CHECK(finish(pid) == 0, "%s", text_of(FX_DIR "/err"));
+	fx_end(&fx);
+}
+
+#define OPENERS 4
+
+/* Who writes to name at once, with the others: one copies, the rest wait. */
+static void open_together(const char *name)
+{
+	pid_t pid[OPENERS];
+	int status;
+
+	for (int i = 0; i < OPENERS; i++) {
+		pid[i] = fork();
+		KTAP_REQUIRE(pid[i] >= 0);
+		if (!pid[i])
+			_exit(open(name, O_WRONLY | O_CLOEXEC) < 0);
+	}
+	for (int i = 0; i < OPENERS; i++)
+		KTAP_CHECK(waitpid(pid[i], &status, 0) == pid[i] && !status);
+}
+
+/* In the pictures so far: the most copies of one file in one of them, and the most who wait for one. */
+static void most_at_once(unsigned int *ret_copies, unsigned int *ret_waiters)
+{
+	*ret_copies = *ret_waiters = 0;
+	for (const char *line = text_of(FX_DIR "/out"), *end; (end = strchr(line, '\n')); line = end + 1) {
+		char *text = strndup(line, (size_t)(end - line));
+		struct json_object *o = json_tokener_parse(text), *copies, *waiters;
+		size_t n;
+
+		KTAP_REQUIRE(o && json_object_object_get_ex(o, "copying", &copies), "%s", text);
+		n = json_object_array_length(copies);
+		*ret_copies = n > *ret_copies ? (unsigned int)n : *ret_copies;
+		for (size_t i = 0; i < n; i++) {
+			KTAP_REQUIRE(json_object_object_get_ex(json_object_array_get_idx(copies, i), "waiters", &waiters));
+			if (json_object_array_length(waiters) > *ret_waiters)
+				*ret_waiters = (unsigned int)json_object_array_length(waiters);
+		}
+		json_object_put(o);
+		free(text);
+	}
+}
+
+/* Who waits for a copy is told below it, and is no copy of its own. */
+KTAP_TEST_LIMIT(top_tells_copies_from_waits, LIMIT_MS / 200)
+{
+	enum { FILES = 6 };
+	unsigned int copies = 0, waiters = 0;
+	struct fx fx;
+	pid_t pid;
+
+	fx_init(&fx, NULL);
+	for (int i = 0; i < FILES; i++)
+		fx_lower(&fx, fx_name("big%d", i), FX_MB(96), 0644);
+	fx_mount(&fx);
+	pid = start(RUN("top", "--json", "-d", "0.2", "--all"));
+	KTAP_CHECK(comes(FX_DIR "/out", "\"event\":\"top\""));
+	KTAP_CHECK(strstr(text_of(FX_DIR "/out"), "\"unions\":0,"), "%s", text_of(FX_DIR "/out"));
+	/* A copy may be over between two pictures. */
+	for (int i = 0; i < FILES && waiters < OPENERS - 1; i++) {
+		open_together(fx_path(&fx, fx_name("big%d", i)));
+		most_at_once(&copies, &waiters);
+	}
+	KTAP_CHECK(waiters >= 1, "nobody was seen to wait");
+	KTAP_CHECK(copies == 1, "%u copies at once", copies);
+	KTAP_CHECK(comes(FX_DIR "/out", "\"unions\":1,"));
 	kill(pid, SIGTERM);
 	KTAP_CHECK(finish(pid) == 0, "%s", text_of(FX_DIR "/err"));
 	fx_end(&fx);

@@ -36,7 +36,7 @@ static void ku_metrics_count(void *arg, const struct ku_counts *c)
 /* A new text. */
 static int ku_metrics_read(struct ku_metrics *m, struct ku_session *s)
 {
-	struct ku_om_session about = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = s->nalive,
+	struct ku_om_session about = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = ku_session_nunions(s),
 					 .judge = s->judge };
 	char *text = NULL;
 	size_t size;

@@ -89,7 +89,7 @@ static void ku_top_say(struct ku_top *top, struct ku_top_snap *snap)
 static void ku_top_on_tick(void *arg, struct ku_session *s)
 {
 	struct ku_top *top = arg;
-	struct ku_top_head head = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = s->nalive };
+	struct ku_top_head head = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = ku_session_nunions(s) };
 	struct ku_top_snap *snap;
 
 	ku_gauges_read(s, &head.gauges);

@@ -54,6 +54,12 @@ static void ku_live_pending(struct ku_session *s, void (*copy)(void *, const str
 	}
 }
 
+/* Who waits for the lock of a file, or found it copied, copies nothing: the observing programs' own rule, before the end. */
+static bool ku_live_copies(const struct ku_obs *o, const struct ku_obs_copyup *c)
+{
+	return o->shared->lsm ? c->seen || c->file_start_ns : c->lock_ns && !c->already;
+}
+
 static void ku_live_kernel(struct ku_session *s, void (*copy)(void *, const struct ku_live_copy *), void *arg)
 {
 	const struct ku_obs *o = ku_observer_bpf(s->observer);
@@ -67,7 +73,8 @@ static void ku_live_kernel(struct ku_session *s, void (*copy)(void *, const stru
 
 		key = next;
 		/* kunion's own are somebody's request, told above. */
-		if (bpf_map_lookup_elem(o->fd_active, &key, c) || (o->shared->self_tgid && c->who.pid == o->shared->self_tgid))
+		if (bpf_map_lookup_elem(o->fd_active, &key, c) || (o->shared->self_tgid && c->who.pid == o->shared->self_tgid) ||
+		    !ku_live_copies(o, c))
 			continue;
 		path = ku_live_path(c->path, c->path_len);
 		lc = (struct ku_live_copy){ .id = c->id, .union_path = ku_live_union(s, c->dev, c->who.pid), .path = path ? path : "",

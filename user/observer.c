@@ -410,6 +410,15 @@ void ku_observer_finish(struct ku_observer *o)
 			ku_tell_totals(o, m);
 }
 
+unsigned int ku_observer_unions(const struct ku_observer *o)
+{
+	unsigned int n = 0;
+
+	for (const struct ku_mount *m = o->mounts.all; m; m = m->next)
+		n += m->told;
+	return n;
+}
+
 int ku_observer_open(const struct ku_observer_ops *ops, bool all, bool writes, uint32_t self_tgid, struct ku_observer **ret,
 		     char why[static 256])
 {

@@ -55,6 +55,9 @@ void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path);
 /* The union of dev is let go: its totals are told, and it is observed no more unless all are. */
 void ku_observer_forget(struct ku_observer *o, uint32_t dev);
 
+/* How many have a union event: with opts all those that something happened in. */
+unsigned int ku_observer_unions(const struct ku_observer *o);
+
 /* The names that events use. */
 struct ku_mount *ku_observer_mount(struct ku_observer *o, uint32_t dev, uint32_t pid);
 const char *ku_op_name(uint32_t op);

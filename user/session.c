@@ -392,6 +392,11 @@ int ku_session_turn(struct ku_session *s)
 	return next;
 }
 
+unsigned int ku_session_nunions(const struct ku_session *s)
+{
+	return s->opts.all && s->observer ? ku_observer_unions(s->observer) : s->nalive;
+}
+
 int ku_session_fd(const struct ku_session *s)
 {
 	return s->epoll_fd;

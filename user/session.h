@@ -150,6 +150,9 @@ struct ku_session *ku_session_start(const struct ku_session_opts *opts, char *co
 /* Releases every waiter into native behaviour, detaches, removes every trace. NULL is allowed. */
 void ku_session_end(struct ku_session *s);
 
+/* How many are attached; with opts.all those seen so far. session.c */
+unsigned int ku_session_nunions(const struct ku_session *s);
+
 /* To poll for input; then ku_session_turn(). */
 int ku_session_fd(const struct ku_session *s);
 /* Handles what is there. Returns milliseconds after which it wants to be called again at the latest (-1: no matter), or -errno. */

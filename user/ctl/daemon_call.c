@@ -194,7 +194,7 @@ static void ku_metrics_count(void *arg, const struct ku_counts *c)
 
 static void ku_do_metrics(struct ku_daemon *d, void *arg)
 {
-	struct ku_om_session about = { .mode = ku_session_mode(d->s), .tier = ku_session_tier(d->s), .unions = d->s->nalive,
+	struct ku_om_session about = { .mode = ku_session_mode(d->s), .tier = ku_session_tier(d->s), .unions = ku_session_nunions(d->s),
 				       .judge = d->s->judge };
 	struct ku_metrics_count count = { .d = d };
 	struct ku_do_metrics *m = arg;
