@@ -206,12 +206,16 @@ static unsigned int progs_read(struct prog *p)
 static uint64_t count_runs(const struct row *r, char *which, size_t size)
 {
 	struct prog before[PROGS_MAX], after[PROGS_MAX];
-	unsigned int n = progs_read(before);
+	unsigned int n = 0, tries = 0;
 	uint64_t all = 0;
 
-	calls(r, COUNTED);
-	if (progs_read(after) != n || !n)
-		die("the BPF programs of kunion cannot be counted");
+	/* What kunion only probed with goes a while after its descriptor. */
+	do {
+		if (tries++ == 100 || (tries > 1 && usleep(100000)))
+			die("the BPF programs of kunion cannot be counted");
+		n = progs_read(before);
+		calls(r, COUNTED);
+	} while (progs_read(after) != n || !n);
 	which[0] = '\0';
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t runs = after[i].runs - before[i].runs;
