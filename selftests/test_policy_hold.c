@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Verdict hold: operations parked until somebody answers, or at the limit; nobody is left behind. */
-#include "policy.h"
+#include "hold.h"
 
 #include <signal.h>
 
@@ -11,48 +11,65 @@ FX_BARE
 	"version = 1;\ndefault = \"allow\";\nrules = (\n"                                                                         \
 	"{ name = \"soon\"; path = \"/soon/*\"; action = \"any\"; verdict = \"hold\"; limit = 1; },\n"                            \
 	"{ name = \"soon let\"; path = \"/let/*\"; action = \"any\"; verdict = \"hold\"; limit = 1; otherwise = \"allow\"; },\n" \
+	"{ name = \"own\"; path = \"/own/*\"; action = \"any\"; verdict = \"hold\"; limit = 500; },\n"                            \
 	"{ name = \"ask\"; path = \"/ask/*\"; action = \"any\"; verdict = \"hold\"; limit = 500; errno = \"ENOTTY\"; }\n);\n"
 
-static int answer(uint64_t id, const char *how)
+/* Runs path, which says by its exit status how that went. */
+static long run(void *arg)
 {
-	int status = system(fx_name("kunion policy answer %llu %s", (unsigned long long)id, how));
+	int status;
+	pid_t pid = fork();
 
-	KTAP_REQUIRE(status >= 0 && WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-/* The id of the n-th question (from 0) about path; 0: it does not come. */
-static uint64_t question(const struct fx *fx, const char *path, const char *action, int n)
-{
-	char line[8192];
-	uint64_t id = 0;
-	FILE *f;
-
-	if (!fx_event_wait(fx, n + 1, FX_LONG, "event", "hold", "path", path, "action", action, NULL))
-		return 0;
-	f = fopen(fx->events, "re");
-	KTAP_REQUIRE(f);
-	while (n >= 0 && fgets(line, sizeof(line), f)) {
-		struct json_object *o = json_tokener_parse(line), *v;
-
-		if (o && json_object_object_get_ex(o, "event", &v) && !strcmp(json_object_get_string(v), "hold") &&
-		    json_object_object_get_ex(o, "path", &v) && !strcmp(json_object_get_string(v), path) &&
-		    json_object_object_get_ex(o, "action", &v) && !strcmp(json_object_get_string(v), action) &&
-		    json_object_object_get_ex(o, "id", &v) && n-- == 0)
-			id = json_object_get_uint64(v);
-		json_object_put(o);
+	if (!pid) {
+		execl(arg, "true", NULL);
+		_exit(errno);
 	}
-	fclose(f);
-	return id;
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	errno = WIFEXITED(status) ? WEXITSTATUS(status) : EFAULT;
+	return errno ? -1 : 0;
 }
 
-static uint64_t asked(const struct fx *fx, struct fx_op *op, const char *path, const char *action, int n)
+static long map(const char *path, int prot)
 {
-	uint64_t id = question(fx, path, action, n);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *p = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, prot, MAP_PRIVATE, fd, 0);
 
-	KTAP_REQUIRE(id, "%s: no question of %s", path, action);
-	KTAP_CHECK(fx_wait_parked(op, FX_LONG), "%s: it does not sleep", path);
-	return id;
+	return p == MAP_FAILED ? -1 : prot & PROT_EXEC ? 0 : mprotect(p, 4096, PROT_READ | PROT_EXEC);
+}
+
+static long map_exec(void *arg)
+{
+	return map(arg, PROT_READ | PROT_EXEC);
+}
+
+static long map_then_exec(void *arg)
+{
+	return map(arg, PROT_READ);
+}
+
+/* Every action, with the errno of its own. */
+static const struct {
+	const char *action, *name;
+	enum fx_call_kind kind;
+	long (*fn)(void *path); /* instead of a call */
+	bool upper;		/* it is there, in the upper layer */
+	int err;
+} each_actions[] = {
+	{ "copy-up", "lower", FX_OPEN_W, NULL, false, EROFS },	  { "create", "new", FX_CREATE, NULL, false, EROFS },
+	{ "remove", "gone", FX_UNLINK, NULL, false, EPERM },	  { "remove-upper", "made", FX_UNLINK, NULL, true, EPERM },
+	{ "modify", "changed", FX_OPEN_TRUNC, NULL, true, EPERM }, { "exec", "run", FX_STAT, run, true, EPERM },
+	{ "exec", "map", FX_STAT, map_exec, true, EPERM },	  { "exec", "protect", FX_STAT, map_then_exec, true, EPERM },
+};
+
+static void each_files(struct fx *fx)
+{
+	fx_lower(fx, "own/lower", FX_KB(64), 0644);
+	fx_lower(fx, "own/gone", FX_KB(64), 0644);
+	fx_sh("mkdir -p %s", fx_upath(fx, "own"));
+	for (unsigned int i = 0; i < sizeof(each_actions) / sizeof(each_actions[0]); i++)
+		if (each_actions[i].upper)
+			fx_sh("cp /bin/busybox %s", fx_upath(fx, fx_name("own/%s", each_actions[i].name)));
 }
 
 static void begin(struct fx *fx)
@@ -64,6 +81,7 @@ static void begin(struct fx *fx)
 	fx_lower(fx, "soon/f", FX_KB(64), 0644);
 	fx_lower(fx, "let/f", FX_KB(64), 0644);
 	fx_lower(fx, "out", FX_KB(64), 0644);
+	each_files(fx);
 	fx_mount(fx);
 	policy_write(POLICY_FILE, RULES);
 }
@@ -73,10 +91,53 @@ static void call(struct fx_op *op, enum fx_call_kind kind, const struct fx *fx, 
 	fx_call_start(op, FX_CALL(kind, fx_path(fx, name), .path2 = name2 ? fx_path(fx, name2) : NULL, .mode = 0600, .size = 10, .id = fx_id("new")));
 }
 
-static void ends(struct fx_op *op, int err, const char *what)
+/* Who is held for it: of a program that is run another task than op. */
+static void each_sleeps(const struct fx *fx, const struct fx_op *op, const char *path, const char *action, int n)
 {
-	KTAP_CHECK(fx_op_wait(op, FX_LONG), "%s: it still waits", what);
-	KTAP_CHECK(op->res->err == err, "%s: %s", what, strerrorname_np(op->res->err));
+	struct fx_op task = *op;
+
+	task.pid = (pid_t)fx_event_number(fx, "tid", "event", "hold", "path", path, "action", action, "id",
+					  fx_name("%llu", (unsigned long long)question(fx, path, action, n)), NULL);
+	KTAP_CHECK(fx_wait_parked(&task, FX_LONG), "%s of %s does not sleep", action, path);
+}
+
+/* What is in the upper layer under this name. */
+static uint64_t each_upper(const struct fx *fx, const char *name)
+{
+	return fx_is_whiteout(fx, name) ? 1 : fx_exists(fx_upath(fx, name)) ? fx_tree_sum(fx_upath(fx, name)) : 0;
+}
+
+/* Every action refused, then let pass: by its errno, by its events, and nothing has changed in the upper layer before. */
+static void each(struct fx *fx)
+{
+	for (unsigned int i = 0; i < sizeof(each_actions) / sizeof(each_actions[0]); i++) {
+		const char *name = fx_name("own/%s", each_actions[i].name), *path = fx_name("/%s", name), *action = each_actions[i].action;
+		const uint64_t before = each_upper(fx, name);
+
+		for (int n = 0; n < 2; n++) {
+			uint64_t id;
+			struct fx_op op;
+
+			if (each_actions[i].fn)
+				fx_op_start(&op, 0, each_actions[i].fn, (void *)fx_path(fx, name));
+			else
+				call(&op, each_actions[i].kind, fx, name, NULL);
+			id = question(fx, path, action, n);
+			KTAP_REQUIRE(id, "%s: no question of %s", path, action);
+			each_sleeps(fx, &op, path, action, n);
+			KTAP_CHECK(each_upper(fx, name) == before, "%s of %s was not waited with", action, path);
+			KTAP_CHECK(answer(id, n ? "allow" : "deny") == 0);
+			ends(&op, n ? 0 : each_actions[i].err, fx_name("%s of %s", action, path));
+			if (!n)
+				KTAP_CHECK(each_upper(fx, name) == before, "%s of %s was refused, and is done", action, path);
+			else if (!each_actions[i].fn)
+				KTAP_CHECK(each_upper(fx, name) != before, "%s of %s was let pass, and is not done", action, path);
+		}
+		KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "policy", "path", path, "action", action, "verdict", "hold", "errno", "", NULL), "%s", path);
+		KTAP_CHECK(fx_event_count(fx, "event", "policy", "path", path, "action", action, "verdict", "hold", "errno",
+					  strerrorname_np(each_actions[i].err), NULL) == 1, "%s", path);
+		KTAP_CHECK(fx_event_count(fx, "event", "hold", "path", path, NULL) == 2, "%s", path);
+	}
 }
 
 /* Each action: asked, nothing in the upper layer meanwhile, denied with the rule's errno, or another, or let pass, and once only. */
@@ -249,6 +310,7 @@ KTAP_TEST_LIMIT(held_until_answered, 280)
 		fx_skip("tier park is needed");
 	begin(&fx);
 	fx_attach(&fx, "--policy", POLICY_FILE, NULL);
+	each(&fx);
 	answered(&fx);
 	once(&fx);
 	limits(&fx);

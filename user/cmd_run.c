@@ -20,7 +20,7 @@ struct ku_run {
 	unsigned int npaths;
 };
 
-enum { KU_O_PIN = 0x200 };
+enum { KU_O_PIN = 0x200, KU_O_ANSWER };
 
 static const struct argp_option ku_run_options[] = {
 	{ "mode", 'm', "observe|guard|manage", 0, "report copy-ups, keep directories free of them, or take them over (default)", 0 },
@@ -28,6 +28,7 @@ static const struct argp_option ku_run_options[] = {
 	{ "max-wait", 'w', "SECONDS", 0, "who has waited so long goes on natively (default: 30)", 0 },
 	{ "policy", 'p', "FILE", 0, "what may be written into the upper layer, see kunion-policy(5); read again on SIGHUP", 0 },
 	{ "pin", KU_O_PIN, NULL, 0, "the policy stays in force when kunion ends, until 'kunion detach --all'", 0 },
+	{ "answer", KU_O_ANSWER, "PROGRAM", 0, "run for each operation that the policy holds; its exit status 0 allows, 1 denies", 0 },
 	{ "events", 'e', "FILE|-", 0, "append one JSON object a line", 0 },
 	{ "verbose", 'v', NULL, 0, "say more on stderr; twice for all", 0 },
 	{ 0 },
@@ -57,6 +58,9 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 	case KU_O_PIN:
 		run->opts.pin = true;
 		return 0;
+	case KU_O_ANSWER:
+		run->opts.answer = arg;
+		return 0;
 	case 'e':
 		run->opts.events = arg;
 		return 0;
@@ -71,6 +75,8 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "no MERGED: name the overlay's merged directory");
 		if (run->opts.pin && !run->opts.policy)
 			argp_error(state, "--pin is for a policy: name one with --policy FILE");
+		if (run->opts.answer && !run->opts.policy)
+			argp_error(state, "--answer is for a policy: name one with --policy FILE");
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

@@ -21,10 +21,19 @@ const struct ku_policy *ku_judge_policy(const struct ku_judge *j)
 /* Before a policy is in force that holds. */
 static int ku_judge_may_hold(struct ku_judge *j, const struct ku_policy *p, char err[static 512])
 {
-	for (size_t i = 0; i < p->nrules && !j->hold; i++)
-		if (p->rules[i].verdict == KU_V_HOLD)
-			return ku_judge_hold_open(j->obj, j->shared, j->epoll_fd, &j->hold, err);
-	return 0;
+	int n = 0;
+
+	for (size_t i = 0; i < p->nrules && !j->hold && !n; i++)
+		if (p->rules[i].verdict == KU_V_HOLD) {
+			n = ku_judge_hold_open(j->obj, j->shared, j->epoll_fd, &j->hold, err);
+			if (!n && j->ops.answer)
+				n = ku_judge_hold_program(j->hold, j->ops.answer, err);
+			if (n) {
+				ku_judge_hold_close(j->hold);
+				j->hold = NULL;
+			}
+		}
+	return n;
 }
 
 /* Updating a map of maps returns only when every program that ran before has ended: what it took from the old map could be in use still. */
@@ -139,11 +148,12 @@ static const char *ku_judge_rule_name(void *arg, uint32_t gen, uint32_t rule)
 	return p && j->shared->gen - gen < KU_JUDGE_NAMED && rule < p->nrules && p->rules[rule].name ? p->rules[rule].name : "";
 }
 
-static uint64_t ku_judge_asked(void *arg, const struct ku_pol_record *r)
+static void ku_judge_asked(void *arg, const struct ku_pol_record *r, struct ku_event *e)
 {
 	const struct ku_judge *j = arg;
 
-	return j->hold && r->gen == j->shared->gen ? ku_judge_hold_asked(j->hold, r) : 0;
+	if (j->hold && r->gen == j->shared->gen)
+		ku_judge_hold_asked(j->hold, r, e);
 }
 
 static const char *ku_judge_budget_name(void *arg, uint32_t gen, uint32_t budget)

@@ -17,6 +17,7 @@ struct ku_judge;
 struct ku_judge_ops {
 	void (*emit)(void *arg, const struct ku_event *e);
 	void *arg;
+	const char *answer; /* a program that answers what is held, NULL: none */
 	bool open_waits; /* the gate waits in file_open (tier wait-open) */
 	int fd_recs;	 /* the gate's map ku_recs, -1: no gate */
 	bool pin;	 /* it is to outlive us; and what is pinned already is taken over */

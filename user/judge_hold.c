@@ -13,7 +13,9 @@
 
 #include "bpf.h"
 #include "btf.h"
+#include "event.h"
 #include "gate.h"
+#include "judge_program.h"
 #include "log.h"
 #include "union.h"
 #include "util.h"
@@ -30,14 +32,19 @@ struct ku_question {
 	uint32_t rule_err, otherwise; /* positive; otherwise 0: let pass */
 	bool answered; /* then until_ns is when the answer is thrown away */
 	bool signalled;
+	bool programmed; /* the program was asked */
+	char *line; /* of its event */
 };
 
 struct ku_judge_hold {
 	struct ku_pol_shared *shared;
 	struct ku_gate *gate;
-	struct ku_question *questions;
+	struct ku_question *questions, **tail; /* the oldest first */
+	struct ku_programs *programs; /* NULL: none answers */
+	int epoll_fd;
 	uint64_t looked_ns, numbers;
 	char path[108]; /* sun_path's size */
+	char reply[KU_HOLD_REPLY];
 	int fd, fd_waits, fd_answers, fd_register;
 };
 
@@ -156,7 +163,25 @@ static int ku_hold_answer(struct ku_judge_hold *h, struct ku_question *q, uint32
 	q->answered = true;
 	q->until_ns = ku_now_ns() + KU_HOLD_FETCH_NS;
 	ku_gate_release(h->gate, q->id);
+	if (h->programs)
+		ku_programs_over(h->programs, q->number);
 	return 0;
+}
+
+static const char *ku_hold_next(struct ku_judge_hold *h, uint64_t above)
+{
+	const struct ku_question *found = NULL;
+	uint64_t now = ku_now_ns();
+
+	for (const struct ku_question *q = h->questions; q; q = q->next)
+		if (!q->answered && q->number > above && (!found || q->number < found->number))
+			found = q;
+	if (!found)
+		return KU_HOLD_NONE;
+	if ((size_t)snprintf(h->reply, sizeof(h->reply), "%" PRIu64 " %s", found->until_ns > now ? (found->until_ns - now) / 1000000 : 0, found->line) >=
+	    sizeof(h->reply))
+		return "too long";
+	return h->reply;
 }
 
 static const char *ku_hold_message(struct ku_judge_hold *h, const char *text)
@@ -164,9 +189,13 @@ static const char *ku_hold_message(struct ku_judge_hold *h, const char *text)
 	char verdict[8] = "";
 	unsigned int code = 0;
 	uint64_t number = 0;
-	int n = sscanf(text, "%" SCNu64 " %7s %u", &number, verdict, &code);
-	bool allow = n == 2 && !strcmp(verdict, "allow");
+	int n = sscanf(text, "next %" SCNu64, &number);
+	bool allow;
 
+	if (n == 1)
+		return ku_hold_next(h, number);
+	n = sscanf(text, "%" SCNu64 " %7s %u", &number, verdict, &code);
+	allow = n == 2 && !strcmp(verdict, "allow");
 	if (!allow && (n != 3 || strcmp(verdict, "deny") || code > 4095))
 		return "not understood";
 	for (struct ku_question *q = h->questions; q; q = q->next)
@@ -196,24 +225,79 @@ static void ku_hold_receive(struct ku_judge_hold *h)
 
 /* the questions */
 
-uint64_t ku_judge_hold_asked(struct ku_judge_hold *h, const struct ku_pol_record *r)
+void ku_judge_hold_asked(struct ku_judge_hold *h, const struct ku_pol_record *r, struct ku_event *e)
 {
 	struct ku_question *q = calloc(1, sizeof(*q));
 
+	if (q) {
+		/* Another kunion's are others; and JSON's readers have 53 bits. */
+		q->number = e->hold.id = (uint64_t)getpid() * KU_HOLD_NUMBERS + h->numbers++ % KU_HOLD_NUMBERS;
+		q->line = ku_event_json(e);
+	}
 	/* Then it ends at its limit, by BPF's own clock. */
-	if (!q)
-		return 0;
-	/* Another kunion's are others; and JSON's readers have 53 bits. */
-	q->number = (uint64_t)getpid() * KU_HOLD_NUMBERS + h->numbers++ % KU_HOLD_NUMBERS;
+	if (!q || !q->line) {
+		free(q);
+		e->hold.id = 0;
+		return;
+	}
 	q->id = r->id;
 	q->tid = r->who.tid;
 	q->pid = r->who.pid;
 	q->otherwise = r->err;
 	q->rule_err = r->rule_err;
 	q->until_ns = r->ts_ns + r->limit * 1000000000ull;
-	q->next = h->questions;
-	h->questions = q;
-	return q->number;
+	*h->tail = q;
+	h->tail = &q->next;
+}
+
+/* The question at *at is over. */
+static void ku_hold_drop(struct ku_judge_hold *h, struct ku_question **at)
+{
+	struct ku_question *q = *at;
+
+	*at = q->next;
+	if (!*at)
+		h->tail = at;
+	if (h->programs)
+		ku_programs_over(h->programs, q->number);
+	free(q->line);
+	free(q);
+}
+
+/* the program that answers */
+
+static void ku_hold_said(void *arg, uint64_t number, enum ku_program_says says)
+{
+	struct ku_judge_hold *h = arg;
+
+	for (struct ku_question *q = h->questions; q; q = q->next)
+		if (q->number == number && !q->answered) {
+			uint32_t err = says == KU_SAYS_ALLOW ? 0 : says == KU_SAYS_DENY ? q->rule_err : q->otherwise;
+
+			if (ku_hold_answer(h, q, err))
+				ku_warn("question %" PRIu64 ": no memory for its answer; it ends at its limit", number);
+			return;
+		}
+}
+
+static void ku_hold_programs(struct ku_judge_hold *h)
+{
+	ku_programs_turn(h->programs, ku_hold_said, h);
+	for (struct ku_question *q = h->questions; q && ku_programs_room(h->programs); q = q->next) {
+		int n;
+
+		if (q->answered || q->programmed)
+			continue;
+		q->programmed = true;
+		n = ku_programs_start(h->programs, q->number, q->line);
+		if (n)
+			ku_warn("question %" PRIu64 ": its program cannot be started: %s; somebody else may answer until its limit", q->number, strerror(-n));
+	}
+}
+
+int ku_judge_hold_program(struct ku_judge_hold *h, const char *file, char err[static 512])
+{
+	return ku_programs_open(file, h->epoll_fd, &h->programs, err);
 }
 
 static bool ku_hold_gone(const struct ku_question *q)
@@ -253,10 +337,11 @@ int ku_judge_hold_turn(struct ku_judge_hold *h)
 		h->looked_ns = now;
 		ku_gate_check_child(h->gate);
 	}
+	if (h->programs)
+		ku_hold_programs(h);
 	while ((q = *at)) {
 		if (ku_hold_due(h, q, now, look)) {
-			*at = q->next;
-			free(q);
+			ku_hold_drop(h, at);
 			continue;
 		}
 		next = q->until_ns < next ? q->until_ns : next;
@@ -276,12 +361,9 @@ int ku_judge_hold_turn(struct ku_judge_hold *h)
 static void ku_hold_forget(struct ku_judge_hold *h)
 {
 	while (h->questions) {
-		struct ku_question *q = h->questions;
-
-		h->questions = q->next;
-		if (q->answered)
-			bpf_map_delete_elem(h->fd_answers, &q->id);
-		free(q);
+		if (h->questions->answered)
+			bpf_map_delete_elem(h->fd_answers, &h->questions->id);
+		ku_hold_drop(h, &h->questions);
 	}
 }
 
@@ -304,6 +386,8 @@ int ku_judge_hold_open(struct bpf_object *obj, struct ku_pol_shared *shared, int
 		return -ENOMEM;
 	}
 	h->shared = shared;
+	h->epoll_fd = epoll_fd;
+	h->tail = &h->questions;
 	h->fd = -1;
 	h->fd_waits = bpf_map__fd(bpf_object__find_map_by_name(obj, "ku_pol_waits"));
 	h->fd_answers = bpf_map__fd(bpf_object__find_map_by_name(obj, "ku_pol_answers"));
@@ -354,5 +438,6 @@ void ku_judge_hold_close(struct ku_judge_hold *h)
 		unlink(h->path);
 	ku_closep(&h->fd);
 	ku_hold_forget(h);
+	ku_programs_close(h->programs);
 	free(h);
 }

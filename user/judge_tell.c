@@ -76,8 +76,9 @@ static void ku_tell_verdict(struct ku_tell *t, const struct ku_pol_record *r)
 
 		e.type = KU_EV_HOLD;
 		e.hold = (struct ku_ev_hold){
-			.id = t->ops.asked(t->ops.arg, r), .action = p.action, .kind = p.kind, .size = p.size, .rule = p.rule, .limit = r->limit, .err = p.err, .who = p.who
+			.action = p.action, .kind = p.kind, .size = p.size, .rule = p.rule, .limit = r->limit, .err = p.err, .who = p.who
 		};
+		t->ops.asked(t->ops.arg, r, &e);
 	}
 	if (e.type != KU_EV_HOLD || e.hold.id)
 		t->ops.emit(t->ops.emit_arg, &e);

@@ -19,8 +19,8 @@ struct ku_tell_ops {
 	const char *(*rule)(void *arg, uint32_t gen, uint32_t rule);
 	const char *(*budget)(void *arg, uint32_t gen, uint32_t budget);
 	const char *(*union_path)(void *arg, uint32_t dev);
-	/* A task is held. The number of its question, 0: it is none any more. */
-	uint64_t (*asked)(void *arg, const struct ku_pol_record *r);
+	/* A task is held, which *e tells: sets the number of its question, 0 if it is none any more. */
+	void (*asked)(void *arg, const struct ku_pol_record *r, struct ku_event *e);
 	void *arg;
 };
 

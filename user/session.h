@@ -29,6 +29,7 @@ struct ku_session_opts {
 	uint64_t max_wait_ns;
 	const char *events;  /* file, "-", NULL for none */
 	const char *policy;  /* file, NULL for none */
+	const char *answer;  /* a program that is asked about what the policy holds, NULL for none */
 	bool pin;	     /* it stays in force when the session ends */
 	bool summary;	     /* a line on stderr at the end */
 	bool all;	     /* every overlay mount, those to come too; then no paths */

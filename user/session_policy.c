@@ -4,6 +4,7 @@
 
 #include "judge.h"
 #include "judge_pin.h"
+#include "judge_program.h"
 #include "log.h"
 #include "session.h"
 #include "util.h"
@@ -56,6 +57,7 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 	int n;
 
 	ops.pin = s->opts.pin;
+	ops.answer = s->opts.answer;
 	ops.union_path = ku_judged_path;
 	if (!ku_session_policy_free(s, err))
 		return false;
@@ -67,6 +69,9 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 	}
 	if (s->bpf.obj)
 		ops.fd_recs = bpf_map__fd(bpf_object__find_map_by_name(s->bpf.obj, "ku_recs"));
+	/* Also where nothing is held yet. */
+	if (ops.answer && ku_programs_check(ops.answer, err))
+		return false;
 	if (ku_judge_open(s->opts.policy, &ops, &s->judge, err))
 		return false;
 	n = ku_session_watch(s, ku_judge_fd(s->judge));

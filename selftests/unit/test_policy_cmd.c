@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* kunion policy check, explain and test: what they print, and their exit statuses. */
 #include <json-c/json.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "command.h"
 #include "policy_events.h"
@@ -99,6 +101,32 @@ KTAP_TEST(words)
 	command_refused(RUN("learn"), "--from is missing");
 	command_refused(RUN("learn", POLICY, "--from", "/tmp/none"), "is too many");
 	command_refused(RUN("learn", "--from", "/tmp/none", "--json"), "--json is not for learn");
+	command_refused(RUN("questions", "x"), "'x' is too many");
+	command_refused(RUN("questions", "--path", "/x"), "--path is not for questions");
+	command_refused(RUN("answer", "1"), "ID and the answer are needed");
+	command_refused(RUN("answer", "x", "allow"), "'x' is no question");
+	command_refused(RUN("answer", "1", "deny:NOTHING"), "allow, deny or deny:ERRNO");
+}
+
+/* No kunion holds anything; a socket that nobody listens at any more is passed over. */
+KTAP_TEST(questions)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct json_object *o;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	begin();
+	KTAP_REQUIRE(mkdir("/tmp/run", 0755) == 0 && setenv("KUNION_RUN_DIR", "/tmp/run", 1) == 0 && fd >= 0);
+	strcpy(addr.sun_path, "/tmp/run/hold.1");
+	KTAP_REQUIRE(bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0);
+	close(fd);
+	KTAP_CHECK(RUN("questions") == 0 && !strcmp(out, "no operation waits for an answer\n") && !*err, "%s%s", out, err);
+	KTAP_CHECK(RUN("questions", "--json") == 0);
+	o = json_tokener_parse(out);
+	KTAP_REQUIRE(o, "%s", out);
+	KTAP_CHECK(json_object_array_length(member(o, "questions")) == 0);
+	json_object_put(o);
+	KTAP_CHECK(RUN("answer", "1", "allow") == 1 && strstr(err, "no kunion has the question 1;"), "%s", err);
 }
 
 KTAP_TEST(explain)

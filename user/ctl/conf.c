@@ -53,6 +53,11 @@ static int ku_set_policy(struct ku_conf *c, const char *text)
 	return ku_conf_absolute(&c->policy, text);
 }
 
+static int ku_set_answer(struct ku_conf *c, const char *text)
+{
+	return ku_conf_absolute(&c->answer, text);
+}
+
 static int ku_set_events(struct ku_conf *c, const char *text)
 {
 	return strcmp(text, "-") ? ku_conf_absolute(&c->events, text) : ku_conf_text(&c->events, text);
@@ -100,6 +105,7 @@ static const struct {
 	{ "min-size", ku_set_min_size, "SIZE", "bytes, or with K, M, G, as \"64K\"", "leave smaller files to the kernel (default: 1M)" },
 	{ "max-wait", ku_set_max_wait, "SECONDS", "seconds above 0, as 30 or 0.5", "who has waited so long goes on natively (default: 30)" },
 	{ "policy", ku_set_policy, "FILE", "an absolute path", "what may be written into the upper layers, see kunion-policy(5)" },
+	{ "answer", ku_set_answer, "PROGRAM", "an absolute path", "run for each operation that the policy holds; its exit status 0 allows, 1 denies" },
 	{ "events", ku_set_events, "FILE", "an absolute path, or \"-\" for stdout", "append one JSON object a line" },
 	{ "socket", ku_set_socket, "PATH", "an absolute path", "the control socket (default: " KU_CTL_SOCKET ")" },
 	{ "group", ku_set_group, "GROUP", "the name of a group there is", "who is in it may ask, not change (default: root only)" },
@@ -138,6 +144,7 @@ void ku_conf_free(struct ku_conf *c)
 	ku_conf_no_unions(c);
 	free(c->events);
 	free(c->policy);
+	free(c->answer);
 	free(c->socket);
 	free(c->group);
 	*c = (struct ku_conf){ 0 };

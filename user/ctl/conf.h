@@ -22,7 +22,7 @@ struct ku_conf_union {
 struct ku_conf {
 	enum ku_mode mode; /* the highest that a union may have, and the one it has unless told otherwise */
 	uint64_t min_size, max_wait_ns;
-	char *events, *policy; /* NULL: none */
+	char *events, *policy, *answer; /* NULL: none */
 	char *socket, *group;  /* group NULL: root only */
 	gid_t gid;	       /* of group, else -1 */
 	unsigned int verbose;  /* 0 to 2 */

@@ -106,7 +106,8 @@ static void ku_daemon_fixed(const struct ku_daemon *d, struct ku_conf *c)
 	const struct ku_conf *f = &d->first;
 	const char *what = c->mode > f->mode ? "a higher mode" : c->max_wait_ns != f->max_wait_ns ? "max-wait" : c->all != f->all ? "all" :
 			   c->writes != f->writes ? "writes" : !ku_same(c->socket, f->socket) ? "socket" : c->gid != f->gid ? "group" :
-			   !ku_same(c->policy, f->policy) ? "another policy file" : NULL;
+			   !ku_same(c->policy, f->policy) ? "another policy file" :
+			   !ku_same(c->answer, f->answer) ? "answer" : NULL;
 
 	if (what)
 		ku_warn("%s: %s takes a restart; what else changed is in force", d->file ? d->file : "configuration", what);
@@ -222,7 +223,7 @@ static bool ku_daemon_start(struct ku_daemon *d)
 {
 	struct ku_session_opts opts = {
 		.mode = d->conf.mode, .min_size = d->conf.min_size, .max_wait_ns = d->conf.max_wait_ns, .events = d->first.events,
-		.policy = d->first.policy, .all = d->conf.all, .writes = d->conf.writes, .room = KU_DAEMON_UNIONS,
+		.policy = d->first.policy, .answer = d->first.answer, .all = d->conf.all, .writes = d->conf.writes, .room = KU_DAEMON_UNIONS,
 	};
 	char err[512] = "";
 

@@ -25,6 +25,7 @@ int ku_policy_cmd_explain(const struct ku_policy_args *a);
 int ku_policy_cmd_test(const struct ku_policy_args *a);
 int ku_policy_cmd_learn(const struct ku_policy_args *a);
 int ku_policy_cmd_answer(const struct ku_policy_args *a);
+int ku_policy_cmd_questions(const struct ku_policy_args *a);
 
 /* Loads and compiles, or says what is wrong. *ret_pol may be NULL: not compiled. True: there it is, to be freed. */
 bool ku_policy_open(const char *file, struct ku_policy **ret, struct ku_pol **ret_pol);
