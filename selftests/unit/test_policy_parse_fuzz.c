@@ -92,7 +92,11 @@ static size_t mutate(struct gen *g, char *text, size_t len)
 {
 	static const char *const words[] = { "\"", "{", "}", "(", ")", "[", "]", ";", ",", "=", "path", "uid", "\\", "\\x00", "\"/**/\"", "4294967296L",
 					     "-1", "@include \"x\"", "\n@include \"x\"\n", "/*", "*/", "#", "//", "\n", "rules = (", "version = 1;",
-					     "[ ]", "( )", "true", "1.5", "\xff", "name = \"r\";", "*", "?", "container = \"f\";", "%s%n" };
+					     "[ ]", "( )", "true", "1.5", "\xff", "name = \"r\";", "*", "?", "container = \"f\";", "%s%n",
+					     "verdict = \"hold\";", "limit = 9;", "limit", "otherwise = \"allow\";", "otherwise", "errno = \"EIO\";",
+					     "budgets = (", "budget = \"one\";", "default_budget = \"one\";", "keep_free = ", "\"64M\";", "copy_up = \"1T\";",
+					     "write = 0;", "files = 1;", "copy_ups_per_second = 2;", "per = \"all\";", "at_limit = \"audit\";",
+					     "18446744073709551615L;" };
 	size_t at, n;
 
 	for (uint32_t times = 1 + gen_below(g, 4); times; times--) {
