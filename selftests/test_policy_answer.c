@@ -258,7 +258,7 @@ static void ends_with_it(struct fx *fx)
 	}
 }
 
-KTAP_TEST_LIMIT(a_program_answers, 280)
+KTAP_TEST_LIMIT(a_program_answers, 450)
 {
 	char *log;
 	struct fx fx;

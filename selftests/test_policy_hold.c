@@ -302,7 +302,7 @@ static void reload(struct fx *fx)
 	KTAP_REQUIRE(kill(fx->kunion, SIGHUP) == 0);
 }
 
-KTAP_TEST_LIMIT(held_until_answered, 280)
+KTAP_TEST_LIMIT(held_until_answered, 450)
 {
 	struct fx fx;
 
