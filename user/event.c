@@ -233,3 +233,30 @@ void ku_events_put(struct ku_events *ev, const struct ku_event *e)
 		ev->dropped++;
 	pthread_mutex_unlock(&ev->lock);
 }
+
+void ku_dropped_add(struct ku_ev_dropped *d, const struct ku_event *e)
+{
+	struct ku_ev_dropped one = { .count = 1 };
+
+	switch (e->type) {
+	case KU_EV_DROPPED:
+		one = e->dropped;
+		break;
+	case KU_EV_COPYUP:
+		one.copyups = 1;
+		break;
+	case KU_EV_WAIT:
+		one.waits = 1;
+		break;
+	case KU_EV_WRITE:
+		one.writes = 1;
+		break;
+	default:
+		one.others = 1;
+	}
+	d->count += one.count;
+	d->copyups += one.copyups;
+	d->waits += one.waits;
+	d->writes += one.writes;
+	d->others += one.others;
+}

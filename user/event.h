@@ -128,6 +128,9 @@ struct ku_event {
 	};
 };
 
+/* Counts e as one that could not be told; one that says so itself, with what it tells of. */
+void ku_dropped_add(struct ku_ev_dropped *d, const struct ku_event *e);
+
 /* CLOCK_MONOTONIC as UTC, both in nanoseconds, by the clocks' present distance. */
 uint64_t ku_utc_ns(uint64_t monotonic_ns);
 

@@ -91,20 +91,31 @@ static uint64_t ku_us(uint64_t ns)
 	return ns / 1000;
 }
 
+static void ku_tell_union(const struct ku_mount *m, void (*fn)(void *arg, const struct ku_event *e), void *arg)
+{
+	struct ku_event e = { .type = KU_EV_UNION, .path = "", .ts_ns = ku_utc_ns(ku_now_ns()), .union_path = m->path };
+
+	e.mount = (struct ku_ev_union){ .lower = m->lower, .upper = m->upper, .options = m->options, .upper_fs = m->upper_fs,
+					.upper_free = m->upper_free, .upper_size = m->upper_size, .reflink = m->reflink };
+	fn(arg, &e);
+}
+
 struct ku_mount *ku_observer_mount(struct ku_observer *o, uint32_t dev, uint32_t pid)
 {
 	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, pid);
-	struct ku_event e = { .type = KU_EV_UNION, .path = "" };
 
 	if (!m || m->told || !m->path[0])
 		return m;
 	m->told = true;
-	e.ts_ns = ku_utc_ns(ku_now_ns());
-	e.union_path = m->path;
-	e.mount = (struct ku_ev_union){ .lower = m->lower, .upper = m->upper, .options = m->options, .upper_fs = m->upper_fs,
-					.upper_free = m->upper_free, .upper_size = m->upper_size, .reflink = m->reflink };
-	o->ops.emit(o->ops.arg, &e);
+	ku_tell_union(m, o->ops.emit, o->ops.arg);
 	return m;
+}
+
+void ku_observer_again(const struct ku_observer *o, void (*fn)(void *arg, const struct ku_event *e), void *arg)
+{
+	for (const struct ku_mount *m = o->mounts.all; m; m = m->next)
+		if (m->told)
+			ku_tell_union(m, fn, arg);
 }
 
 void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path)
@@ -384,6 +395,11 @@ int ku_observer_turn(struct ku_observer *o, bool last)
 	ku_tell_late(o, last);
 	ku_tell_lost(o, last);
 	return o->late ? 50 : -1;
+}
+
+void ku_observer_hurry(struct ku_observer *o)
+{
+	ku_tell_late(o, true);
 }
 
 void ku_observer_finish(struct ku_observer *o)

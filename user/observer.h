@@ -46,11 +46,17 @@ int ku_observer_fd(const struct ku_observer *o);
  */
 int ku_observer_turn(struct ku_observer *o, bool last);
 
+/* Tells now what is held back for a record that may still come. */
+void ku_observer_hurry(struct ku_observer *o);
+
 /* What is only known by asking: bytes changed since, and each union's totals. Before ku_observer_close(). */
 void ku_observer_finish(struct ku_observer *o);
 
 /* What the union of dev is to be called, in place of its mount point; tells its union event. */
 void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path);
+
+/* The union events told so far, again, to fn. */
+void ku_observer_again(const struct ku_observer *o, void (*fn)(void *arg, const struct ku_event *e), void *arg);
 
 /* The union of dev is let go: its totals are told, and it is observed no more unless all are. */
 void ku_observer_forget(struct ku_observer *o, uint32_t dev);

@@ -7,16 +7,53 @@
 #include <string.h>
 
 #include "ctl/call.h"
+#include "ctl/feed.h"
 #include "ctl/frame.h"
+#include "ctl/server.h"
 #include "ktap.h"
 
 struct fake {
 	unsigned int attached, detached, statuses;
-	char path[256], mode[32];
+	char path[256], mode[64];
 	int64_t min_size;
 	volatile bool gone; /* what is detached */
 	size_t status_size; /* bytes of its text */
+	/* for those who listen */
+	struct ku_feed feed;
+	struct ku_ctl_server *server;
+	volatile int listeners;
+	void (*on_listen)(struct fake *f); /* just before it is one */
 };
+
+#define FAKE_UNION "{\"event\":\"union\",\"ts\":\"2026-01-01T00:00:00.000000Z\",\"union\":\"/merged\",\"path\":\"\"}"
+
+static inline int fake_listen(void *arg, uint64_t *ret_after, void (*first)(void *ctx, const char *json, size_t len), void *ctx, char err[512])
+{
+	struct fake *f = arg;
+
+	(void)err;
+	f->listeners++;
+	first(ctx, FAKE_UNION, strlen(FAKE_UNION));
+	if (f->on_listen)
+		f->on_listen(f);
+	*ret_after = ku_feed_listen(&f->feed, 1);
+	return 0;
+}
+
+static inline void fake_unlisten(void *arg)
+{
+	struct fake *f = arg;
+
+	f->listeners--;
+	ku_feed_listen(&f->feed, -1);
+}
+
+static inline void fake_settle(void *arg)
+{
+	struct fake *f = arg;
+
+	ku_ctl_server_feed(f->server, &f->feed);
+}
 
 static inline int fake_attach(void *arg, const char *path, const char *mode, int64_t min_size, struct json_object **ret, char err[512])
 {
@@ -78,7 +115,8 @@ static inline int fake_reload(void *arg, char err[512])
 #define FAKE_OPS(f)                                                                                              \
 	{                                                                                                        \
 		.attach = fake_attach, .detach = fake_detach, .detached = fake_detached, .status = fake_status, \
-		.metrics = fake_status, .reload = fake_reload, .arg = (f)                                       \
+		.metrics = fake_status, .live = fake_status, .policy = fake_status, .reload = fake_reload,      \
+		.listen = fake_listen, .unlisten = fake_unlisten, .settle = fake_settle, .arg = (f)             \
 	}
 
 /* The answer to one message as text, "" for none, "BAD" for what cannot be answered; static. */
@@ -91,7 +129,7 @@ static inline const char *fake_call(const struct ku_ctl_ops *ops, bool root, con
 	if (ku_ctl_call(ops, &peer, msg, strlen(msg), &a))
 		return "BAD";
 	snprintf(text, sizeof(text), "%s", a.reply ? json_object_to_json_string_ext(a.reply, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) :
-						     a.later ? "LATER" : "");
+						     a.later ? "LATER" : a.stream ? "STREAM" : "");
 	json_object_put(a.reply);
 	return text;
 }

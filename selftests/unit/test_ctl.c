@@ -111,6 +111,12 @@ KTAP_TEST(calls)
 		{ true, "{\"method\":\"io.kunion.Detach\",\"parameters\":{\"path\":\"/other\"}}",
 		  "{\"parameters\":{\"path\":\"/other\"},\"error\":\"io.kunion.NotAttached\"}" },
 		{ true, "{\"method\":\"io.kunion.Detach\",\"parameters\":{\"path\":\"/m\\\\xffx\"}}", "LATER" },
+		{ false, "{\"method\":\"io.kunion.Monitor\",\"more\":true}", "STREAM" },
+		{ false, "{\"method\":\"io.kunion.Monitor\"}", "{\"parameters\":{},\"error\":\"org.varlink.service.ExpectedMore\"}" },
+		{ false, "{\"method\":\"io.kunion.Monitor\",\"more\":true,\"oneway\":true}", "" },
+		{ false, "{\"method\":\"io.kunion.Monitor\",\"more\":true,\"parameters\":{\"x\":1}}", "{\"parameters\":{\"parameter\":\"x\"}" },
+		{ false, "{\"method\":\"io.kunion.Live\"}", "{\"parameters\":{\"text\":\"\"}}" },
+		{ false, "{\"method\":\"io.kunion.Policy\"}", "{\"parameters\":{\"text\":\"\"}}" },
 		{ true, "{\"method\":5}", "BAD" },
 		{ true, "{}", "BAD" },
 		{ true, "{\"method\":\"io.kunion.Status\",\"parameters\":[]}", "BAD" },
@@ -132,7 +138,7 @@ KTAP_TEST(calls)
 /* Each method and error of the description is there, and the other way round. */
 KTAP_TEST(description_is_true)
 {
-	static const char *const methods[] = { "Attach", "Detach", "Status", "Metrics", "Reload" };
+	static const char *const methods[] = { "Attach", "Detach", "Status", "Metrics", "Live", "Policy", "Monitor", "Reload" };
 	struct fake f = { 0 };
 	const struct ku_ctl_ops ops = FAKE_OPS(&f);
 	const char *text = ku_ctl_interface();

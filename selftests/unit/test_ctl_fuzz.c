@@ -14,6 +14,7 @@ static const char *const words[] = {
 	"{\"method\":\"io.kunion.Detach\",\"parameters\":{\"path\":\"/merged\"},\"oneway\":true}",
 	"{\"method\":\"io.kunion.Status\",\"more\":true}",
 	"{\"method\":\"io.kunion.Metrics\",\"parameters\":{}}",
+	"{\"method\":\"io.kunion.Monitor\",\"more\":true}",
 	"{\"method\":\"io.kunion.Reload\",\"upgrade\":false}",
 	"{\"method\":\"org.varlink.service.GetInfo\"}",
 	"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"io.kunion\"}}",

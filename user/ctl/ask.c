@@ -7,6 +7,7 @@
 #include "cmd.h"
 #include "ctl/call.h"
 #include "ctl/client.h"
+#include "ctl/live_json.h"
 #include "log.h"
 #include "util.h"
 
@@ -47,4 +48,26 @@ int ku_ask_detach(const char *socket, const char *path, char err[static 512])
 	n = ku_ctl_ask(socket, "Detach", params, &reply, err);
 	json_object_put(reply);
 	return n;
+}
+
+bool ku_ask_about(const char *socket, char line[static 448])
+{
+	struct json_object *status = NULL, *unions;
+	const char *version;
+	char err[512] = "";
+	size_t n = 0;
+	bool same;
+
+	if (ku_ctl_ask(socket, "Status", NULL, &status, err)) {
+		snprintf(line, 448, "%.447s", err);
+		return false;
+	}
+	if (json_object_object_get_ex(status, "unions", &unions) && json_object_is_type(unions, json_type_array))
+		n = json_object_array_length(unions);
+	version = ku_live_text(status, "version");
+	same = !strcmp(version, KU_VERSION);
+	snprintf(line, 448, "%.32s answers at %.200s: mode %.16s, tier %.16s, %zu union%s attached%s", version, socket, ku_live_text(status, "mode"),
+		 ku_live_text(status, "tier"), n, n == 1 ? "" : "s", same ? "" : "; this is " KU_VERSION ": 'systemctl restart kunion'");
+	json_object_put(status);
+	return same;
 }

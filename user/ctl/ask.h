@@ -3,6 +3,7 @@
 #ifndef KU_CTL_ASK_H
 #define KU_CTL_ASK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -13,5 +14,8 @@ int ku_ask_attach(const char *socket, const char *path, const char *mode, int64_
 
 /* Let path go. Returns 0, or with a line in err -ENOENT: is not attached, -ENOTCONN: no daemon, or another -errno. */
 int ku_ask_detach(const char *socket, const char *path, char err[static 512]);
+
+/* A line on the daemon: what it is, or why it does not answer and what to do. False: none of this version does. */
+bool ku_ask_about(const char *socket, char line[static 448]);
 
 #endif

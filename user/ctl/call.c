@@ -21,7 +21,8 @@ static const char ku_service_text[] =
 	"error MethodNotFound (method: string)\n\n"
 	"error MethodNotImplemented (method: string)\n\n"
 	"error InvalidParameter (parameter: string)\n\n"
-	"error PermissionDenied ()\n";
+	"error PermissionDenied ()\n\n"
+	"error ExpectedMore ()\n";
 
 const char *ku_ctl_interface(void)
 {
@@ -83,6 +84,7 @@ struct ku_call {
 	const struct ku_ctl_ops *ops;
 	struct json_object *params; /* never NULL */
 	struct ku_ctl_answer *answer;
+	bool more;
 };
 
 static struct json_object *ku_call_invalid(const char *parameter)
@@ -163,22 +165,34 @@ static struct json_object *ku_call_detach(struct ku_call *c)
 	return NULL;
 }
 
-static struct json_object *ku_call_status(struct ku_call *c)
+/* What only tells. */
+static struct json_object *ku_call_read(const struct ku_call *c, int (*fn)(void *arg, struct json_object **ret, char err[512]))
 {
 	struct json_object *p = NULL;
 	char err[512] = "";
-	int n = c->ops->status(c->ops->arg, &p, err);
+	int n = fn(c->ops->arg, &p, err);
 
 	return n ? ku_ctl_failed(n, err) : ku_ctl_reply(p);
 }
 
+static struct json_object *ku_call_status(struct ku_call *c)
+{
+	return ku_call_read(c, c->ops->status);
+}
+
 static struct json_object *ku_call_metrics(struct ku_call *c)
 {
-	struct json_object *p = NULL;
-	char err[512] = "";
-	int n = c->ops->metrics(c->ops->arg, &p, err);
+	return ku_call_read(c, c->ops->metrics);
+}
 
-	return n ? ku_ctl_failed(n, err) : ku_ctl_reply(p);
+static struct json_object *ku_call_live(struct ku_call *c)
+{
+	return ku_call_read(c, c->ops->live);
+}
+
+static struct json_object *ku_call_policy(struct ku_call *c)
+{
+	return ku_call_read(c, c->ops->policy);
 }
 
 static struct json_object *ku_call_reload(struct ku_call *c)
@@ -187,6 +201,15 @@ static struct json_object *ku_call_reload(struct ku_call *c)
 	int n = c->ops->reload(c->ops->arg, err);
 
 	return n ? ku_ctl_failed(n, err) : ku_ctl_reply(NULL);
+}
+
+/* Told one by one, by the server. */
+static struct json_object *ku_call_monitor(struct ku_call *c)
+{
+	if (!c->more || c->answer->oneway)
+		return ku_ctl_error(KU_SERVICE ".ExpectedMore", NULL);
+	c->answer->stream = true;
+	return NULL;
 }
 
 static struct json_object *ku_call_info(struct ku_call *c)
@@ -241,6 +264,9 @@ static const struct {
 	{ "io.kunion.Detach", ku_call_detach, true, (const char *const[]){ "path", NULL } },
 	{ "io.kunion.Status", ku_call_status, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Metrics", ku_call_metrics, false, (const char *const[]){ NULL } },
+	{ "io.kunion.Live", ku_call_live, false, (const char *const[]){ NULL } },
+	{ "io.kunion.Policy", ku_call_policy, false, (const char *const[]){ NULL } },
+	{ "io.kunion.Monitor", ku_call_monitor, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Reload", ku_call_reload, true, (const char *const[]){ NULL } },
 };
 
@@ -309,14 +335,15 @@ int ku_ctl_call(const struct ku_ctl_ops *ops, const struct ku_ctl_peer *peer, co
 	}
 	ret->oneway = ku_call_flag(o, "oneway");
 	c.params = params ? json_object_get(params) : json_object_new_object();
-	/* Nothing here goes on answering: "more" is answered once, which varlink allows. An upgrade is not. */
+	c.more = ku_call_flag(o, "more");
+	/* What goes on answering says so; the others answer "more" once, which varlink allows. An upgrade is not. */
 	if (!c.params)
 		err = -ENOMEM;
 	else if (ku_call_flag(o, "upgrade"))
 		ret->reply = ku_ctl_error_1(KU_SERVICE ".MethodNotImplemented", "method", json_object_get_string(method));
 	else
 		ret->reply = ku_call_method(&c, peer, json_object_get_string(method));
-	if (!err && !ret->reply && !ret->later)
+	if (!err && !ret->reply && !ret->later && !ret->stream)
 		err = -ENOMEM;
 	if (ret->oneway) {
 		json_object_put(ret->reply);

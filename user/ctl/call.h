@@ -19,7 +19,18 @@ struct ku_ctl_ops {
 	/* The reply's parameters */
 	int (*status)(void *arg, struct json_object **ret, char err[512]);
 	int (*metrics)(void *arg, struct json_object **ret, char err[512]);
+	int (*live)(void *arg, struct json_object **ret, char err[512]);
+	int (*policy)(void *arg, struct json_object **ret, char err[512]);
 	int (*reload)(void *arg, char err[512]);
+	/*
+	 * One listens from here on: what comes is told by ku_ctl_server_tell(), beginning behind the event with number *ret_after. first is called for what
+	 * it has to know before.
+	 */
+	int (*listen)(void *arg, uint64_t *ret_after, void (*first)(void *ctx, const char *json, size_t len), void *ctx, char err[512]);
+	/* That one hears no more. */
+	void (*unlisten)(void *arg);
+	/* Has all told that happened until now. */
+	void (*settle)(void *arg);
 	void *arg;
 };
 
@@ -31,6 +42,7 @@ struct ku_ctl_peer {
 struct ku_ctl_answer {
 	struct json_object *reply; /* NULL: none, be it that none is wanted or that it comes later */
 	bool later;		   /* when ops->detached(ticket), unless oneway */
+	bool stream;		   /* it wants to be told of events */
 	bool oneway;
 	uint64_t ticket;
 };

@@ -88,6 +88,12 @@ static int ku_ask_recv(int fd, struct json_object **ret)
 	return err;
 }
 
+static int ku_ask_silent(const char *socket, int n, char err[static 512])
+{
+	snprintf(err, 512, "%.300s: the daemon does not answer: %s", socket, n == -EAGAIN ? "it takes too long" : strerror(-n));
+	return n;
+}
+
 static const char *ku_ask_text(struct json_object *o, const char *key)
 {
 	struct json_object *v;
@@ -102,7 +108,7 @@ static int ku_ask_error(const char *name, struct json_object *params, char err[s
 		snprintf(err, 512, "%.300s: is not attached; 'kunion status' lists what is", ku_ask_text(params, "path"));
 		return -ENOENT;
 	}
-	if (!strcmp(name, "io.kunion.Failed"))
+	if (!strcmp(name, "io.kunion.Failed") && *ku_ask_text(params, "message"))
 		snprintf(err, 512, "%.500s", ku_ask_text(params, "message"));
 	else if (!strcmp(name, "org.varlink.service.PermissionDenied"))
 		snprintf(err, 512, "the daemon lets only root do this");
@@ -113,9 +119,9 @@ static int ku_ask_error(const char *name, struct json_object *params, char err[s
 	return -EREMOTEIO;
 }
 
-int ku_ctl_ask(const char *socket, const char *method, struct json_object *params, struct json_object **ret_params, char err[static 512])
+int ku_ctl_call_begin(const char *socket, const char *method, struct json_object *params, bool more, int *ret_fd, char err[static 512])
 {
-	struct json_object *o = json_object_new_object(), *reply = NULL, *v = NULL;
+	struct json_object *o = json_object_new_object();
 	_cleanup_free_ char *text = NULL;
 	_cleanup_close_ int fd = -1;
 	char name[64];
@@ -125,6 +131,8 @@ int ku_ctl_ask(const char *socket, const char *method, struct json_object *param
 	snprintf(name, sizeof(name), "io.kunion.%s", method);
 	json_object_object_add(o, "method", json_object_new_string(name));
 	json_object_object_add(o, "parameters", params ? params : json_object_new_object());
+	if (more)
+		json_object_object_add(o, "more", json_object_new_boolean(true));
 	text = ku_frame_text(o, &len);
 	json_object_put(o);
 	if (!text) {
@@ -135,16 +143,33 @@ int ku_ctl_ask(const char *socket, const char *method, struct json_object *param
 	if (n)
 		return n;
 	n = ku_ask_send(fd, text, len);
-	if (!n)
-		n = ku_ask_recv(fd, &reply);
-	if (n) {
-		snprintf(err, 512, "%.300s: the daemon does not answer: %s", socket, n == -EAGAIN ? "it takes too long" : strerror(-n));
-		return n;
-	}
-	json_object_object_get_ex(reply, "parameters", ret_params);
+	if (n)
+		return ku_ask_silent(socket, n, err);
+	*ret_fd = ku_take_fd(&fd);
+	return 0;
+}
+
+int ku_ctl_call_result(struct json_object *reply, struct json_object **ret_params, char err[static 512])
+{
+	struct json_object *params = NULL, *v;
+	int n = 0;
+
+	json_object_object_get_ex(reply, "parameters", &params);
 	if (json_object_object_get_ex(reply, "error", &v))
-		n = ku_ask_error(json_object_get_string(v), *ret_params, err);
-	*ret_params = n ? NULL : json_object_get(*ret_params);
+		n = ku_ask_error(json_object_get_string(v), params, err);
+	*ret_params = n ? NULL : json_object_get(params);
 	json_object_put(reply);
 	return n;
+}
+
+int ku_ctl_ask(const char *socket, const char *method, struct json_object *params, struct json_object **ret_params, char err[static 512])
+{
+	struct json_object *reply = NULL;
+	_cleanup_close_ int fd = -1;
+	int n = ku_ctl_call_begin(socket, method, params, false, &fd, err);
+
+	if (n)
+		return n;
+	n = ku_ask_recv(fd, &reply);
+	return n ? ku_ask_silent(socket, n, err) : ku_ctl_call_result(reply, ret_params, err);
 }

@@ -204,6 +204,7 @@ static void *ku_control(void *arg)
 		if (n)
 			ku_warn("control socket: %s", strerror(-n));
 		ku_woken(d->wake_fd);
+		ku_ctl_server_feed(d->server, &d->feed);
 		pthread_mutex_lock(&d->lock);
 		ended = d->ended;
 		reload = d->reload;
@@ -219,11 +220,22 @@ static void *ku_control(void *arg)
 
 /* start and end */
 
+/* In the loop. */
+static void ku_daemon_event(void *arg, const struct ku_event *e)
+{
+	struct ku_daemon *d = arg;
+
+	/* Of the daemon's whole time: who listens since a moment ago would take them for theirs. */
+	if (e->type != KU_EV_TOTALS)
+		ku_feed_put(&d->feed, e);
+}
+
 static bool ku_daemon_start(struct ku_daemon *d)
 {
 	struct ku_session_opts opts = {
 		.mode = d->conf.mode, .min_size = d->conf.min_size, .max_wait_ns = d->conf.max_wait_ns, .events = d->first.events,
 		.policy = d->first.policy, .answer = d->first.answer, .all = d->conf.all, .writes = d->conf.writes, .room = KU_DAEMON_UNIONS,
+		.on_event = ku_daemon_event, .event_arg = d,
 	};
 	char err[512] = "";
 
@@ -232,6 +244,7 @@ static bool ku_daemon_start(struct ku_daemon *d)
 	d->om = ku_om_new(KU_OM_SETS);
 	d->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	d->feed.wake_fd = d->wake_fd;
 	if (!d->om || ku_daemon_want(d) || d->call_fd < 0 || d->wake_fd < 0) {
 		ku_err("daemon: cannot start: %s", strerror(errno));
 		return false;
@@ -265,8 +278,10 @@ static bool ku_daemon_stop_control(struct ku_daemon *d)
 static void ku_daemon_close(struct ku_daemon *d)
 {
 	ku_ctl_server_close(d->server);
+	ku_feed_free(&d->feed);
 	ku_daemon_forget(d);
 	json_object_put(d->metrics);
+	json_object_put(d->live);
 	ku_om_free(d->om);
 	ku_closep(&d->call_fd);
 	ku_closep(&d->wake_fd);
@@ -282,6 +297,7 @@ int ku_daemon_run(struct ku_daemon *d)
 	d->call_fd = d->wake_fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->cond, NULL);
+	ku_feed_init(&d->feed, -1);
 	n = d->read_conf(d, &d->first, err);
 	n = n ? n : d->read_conf(d, &d->conf, err);
 	if (n) {

@@ -13,6 +13,7 @@
 
 #include "ctl/about.h"
 #include "ctl/conf.h"
+#include "ctl/feed.h"
 #include "ctl/server.h"
 #include "loop.h"
 #include "openmetrics.h"
@@ -53,6 +54,7 @@ struct ku_daemon {
 	struct ku_ctl_ops ops;
 	struct ku_ctl_server *server;
 	struct ku_openmetrics *om;
+	struct ku_feed feed;
 	pthread_t control;
 	/* from the control thread to the loop and back */
 	pthread_mutex_t lock;
@@ -66,8 +68,8 @@ struct ku_daemon {
 	uint64_t serial;
 	struct ku_wanted *wanted;
 	uint64_t looked_ns;
-	struct json_object *metrics; /* and when */
-	uint64_t metrics_ns;
+	struct json_object *metrics, *live; /* and when */
+	uint64_t metrics_ns, live_ns;
 };
 
 /* Runs until a signal ends it. Returns the exit status, after one line on stderr if it is not 0. d has file, read_conf and conf. */
@@ -89,8 +91,17 @@ struct ku_entry *ku_daemon_find(struct ku_daemon *d, const char *path);
 void ku_daemon_forget(struct ku_daemon *d);
 int ku_daemon_want(struct ku_daemon *d);
 
+/* Those that are told of the session's events. daemon_feed.c */
+int ku_daemon_listen(void *arg, uint64_t *ret_after, void (*first)(void *ctx, const char *json, size_t len), void *ctx, char err[512]);
+void ku_daemon_unlisten(void *arg);
+void ku_daemon_settle(void *arg);
+
 /* What the socket's calls do. daemon_call.c */
 extern const struct ku_ctl_ops ku_daemon_ops;
+/* Those that only tell what the session counted. daemon_tell.c */
+int ku_daemon_metrics(void *arg, struct json_object **ret, char err[512]);
+int ku_daemon_live(void *arg, struct json_object **ret, char err[512]);
+int ku_daemon_policy(void *arg, struct json_object **ret, char err[512]);
 struct json_object *ku_daemon_union_json(const struct ku_entry *e);
 /* Reads the configuration and the policy again. 0 or -errno with a line in err. daemon.c */
 int ku_daemon_reload(struct ku_daemon *d, char err[static 512]);

@@ -8,9 +8,6 @@
 #include "opts.h"
 #include "util.h"
 
-/* A reading costs the loop time: those who ask more often get the same. */
-#define KU_METRICS_NS 100000000ull
-
 static const char *ku_mode_text(enum ku_mode mode)
 {
 	return mode == KU_MODE_MANAGE ? "manage" : mode == KU_MODE_GUARD ? "guard" : "observe";
@@ -156,6 +153,8 @@ static int ku_call_status(void *arg, struct json_object **ret, char err[512])
 	ku_add_text(o, "tier", ku_session_tier(d->s));
 	ku_add_text(o, "why", d->s->opts.mode == KU_MODE_OBSERVE ? "" : d->s->bpf.why);
 	ku_ctl_add_bytes(o, "policy", d->first.policy ? d->first.policy : "");
+	json_object_object_add(o, "all", json_object_new_boolean(d->s->opts.all));
+	json_object_object_add(o, "writes", json_object_new_boolean(d->s->opts.writes));
 	json_object_object_add(o, "parked", json_object_new_int64((int64_t)st.parked));
 	for (const struct ku_entry *e = d->entries; e; e = e->next)
 		json_object_array_add(unions, ku_daemon_union_json(e));
@@ -173,72 +172,6 @@ static int ku_call_status(void *arg, struct json_object **ret, char err[512])
 	return 0;
 }
 
-struct ku_do_metrics {
-	char *text;
-	size_t size;
-	int err;
-};
-
-struct ku_metrics_count {
-	struct ku_daemon *d;
-	int err;
-};
-
-static void ku_metrics_count(void *arg, const struct ku_counts *c)
-{
-	struct ku_metrics_count *m = arg;
-
-	if (!m->err)
-		m->err = ku_om_count(m->d->om, c);
-}
-
-static void ku_do_metrics(struct ku_daemon *d, void *arg)
-{
-	struct ku_om_session about = { .mode = ku_session_mode(d->s), .tier = ku_session_tier(d->s), .unions = ku_session_nunions(d->s),
-				       .judge = d->s->judge };
-	struct ku_metrics_count count = { .d = d };
-	struct ku_do_metrics *m = arg;
-	FILE *f;
-
-	ku_om_begin(d->om);
-	ku_counts_each(d->s, ku_metrics_count, &count);
-	ku_gauges_read(d->s, &about.gauges);
-	f = open_memstream(&m->text, &m->size);
-	if (!f) {
-		m->err = -errno;
-		return;
-	}
-	m->err = count.err ? count.err : ku_om_write(d->om, &about, f);
-	if (fclose(f) && !m->err)
-		m->err = -ENOMEM;
-}
-
-static int ku_call_metrics(void *arg, struct json_object **ret, char err[512])
-{
-	struct ku_do_metrics m = { 0 };
-	struct ku_daemon *d = arg;
-	struct json_object *o;
-	uint64_t now = ku_now_ns();
-
-	if (!d->metrics || now - d->metrics_ns >= KU_METRICS_NS) {
-		if (!ku_daemon_do(d, ku_do_metrics, &m))
-			m.err = -ESHUTDOWN;
-		json_object_put(d->metrics);
-		d->metrics = m.err ? NULL : json_object_new_string_len(m.text, (int)m.size);
-		d->metrics_ns = now;
-		free(m.text);
-	}
-	o = d->metrics ? json_object_new_object() : NULL;
-	if (!o) {
-		m.err = m.err ? m.err : -ENOMEM;
-		snprintf(err, 512, "cannot read the counts: %s", strerror(-m.err));
-		return m.err;
-	}
-	json_object_object_add(o, "text", json_object_get(d->metrics));
-	*ret = o;
-	return 0;
-}
-
 static int ku_call_reload(void *arg, char err[512])
 {
 	return ku_daemon_reload(arg, err);
@@ -249,6 +182,11 @@ const struct ku_ctl_ops ku_daemon_ops = {
 	.detach = ku_call_detach,
 	.detached = ku_call_detached,
 	.status = ku_call_status,
-	.metrics = ku_call_metrics,
+	.metrics = ku_daemon_metrics,
+	.live = ku_daemon_live,
+	.policy = ku_daemon_policy,
 	.reload = ku_call_reload,
+	.listen = ku_daemon_listen,
+	.unlisten = ku_daemon_unlisten,
+	.settle = ku_daemon_settle,
 };

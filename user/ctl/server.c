@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "ctl/feed.h"
 #include "ctl/frame.h"
+#include "ctl/stream.h"
 #include "log.h"
 #include "util.h"
 
@@ -33,6 +35,7 @@ struct ku_client {
 	bool eof;	   /* it sends nothing more */
 	bool later, later_oneway; /* a reply is due when ticket is */
 	uint64_t ticket;
+	struct ku_stream *stream; /* it is told of events, and asks for nothing any more */
 };
 
 struct ku_ctl_server {
@@ -44,7 +47,7 @@ struct ku_ctl_server {
 	const struct ku_ctl_ops *ops;
 	struct ku_ctl_limits limits;
 	struct ku_client clients[KU_CTL_CLIENTS];
-	unsigned int nothers;
+	unsigned int nothers, nstreams, nstreams_others;
 	size_t out_all; /* bytes of replies that wait */
 };
 
@@ -52,6 +55,12 @@ static void ku_client_close(struct ku_ctl_server *s, struct ku_client *c)
 {
 	s->out_all -= c->out_len;
 	s->nothers -= !c->peer.may_change;
+	if (c->stream) {
+		s->nstreams--;
+		s->nstreams_others -= !c->peer.may_change;
+		s->ops->unlisten(s->ops->arg);
+		ku_stream_free(c->stream);
+	}
 	ku_closep(&c->fd);
 	ku_frame_free(&c->in);
 	free(c->out);
@@ -123,6 +132,37 @@ static bool ku_client_send(struct ku_ctl_server *s, struct ku_client *c, struct 
 	return true;
 }
 
+static void ku_client_first(void *ctx, const char *json, size_t len)
+{
+	static const struct ku_ev_dropped one = { .count = 1, .others = 1 };
+
+	ku_stream_put(ctx, json, len, &one);
+}
+
+/* From here on it is told of events. Otherwise the reply that says why not, NULL without memory. */
+static struct json_object *ku_client_stream(struct ku_ctl_server *s, struct ku_client *c)
+{
+	struct ku_stream *st;
+	char err[512] = "";
+	int n;
+
+	if (s->nstreams >= KU_CTL_STREAMS || (!c->peer.may_change && s->nstreams_others >= KU_CTL_STREAMS_OTHERS))
+		return ku_ctl_failed(-EBUSY, "too many are told of events already; end one of them");
+	st = ku_stream_new(0);
+	if (!st)
+		return NULL;
+	n = s->ops->listen(s->ops->arg, &st->after, ku_client_first, st, err);
+	if (n) {
+		ku_stream_free(st);
+		return ku_ctl_failed(n, err);
+	}
+	s->nstreams++;
+	s->nstreams_others += !c->peer.may_change;
+	c->stream = st;
+	c->more = false;
+	return NULL;
+}
+
 /* One request. False: this client is to be dropped. */
 static bool ku_client_request(struct ku_ctl_server *s, struct ku_client *c, const char *msg, size_t len)
 {
@@ -132,7 +172,10 @@ static bool ku_client_request(struct ku_ctl_server *s, struct ku_client *c, cons
 
 	if (err)
 		return false;
-	if (a.later) {
+	if (a.stream) {
+		a.reply = ku_client_stream(s, c);
+		ok = c->stream || ku_client_send(s, c, a.reply);
+	} else if (a.later) {
 		c->later = true;
 		c->later_oneway = a.oneway;
 		c->ticket = a.ticket;
@@ -180,6 +223,25 @@ static bool ku_client_write(struct ku_ctl_server *s, struct ku_client *c)
 	return true;
 }
 
+/* One that is told of events: it sends nothing more, or ends by doing so, and then is told what has happened until then. False: drop it. */
+static bool ku_client_told(struct ku_ctl_server *s, struct ku_client *c, short revents)
+{
+	ssize_t n = 0;
+
+	if (revents & POLLHUP)
+		return false;
+	if (revents & POLLRDHUP && !c->stream->last) {
+		s->ops->settle(s->ops->arg);
+		ku_stream_end(c->stream);
+		c->since_ns = ku_now_ns();
+	}
+	if (ku_stream_pending(c->stream))
+		n = ku_stream_write(c->stream, c->fd);
+	if (n > 0)
+		c->since_ns = ku_now_ns();
+	return n >= 0 && !(c->stream->last && !ku_stream_pending(c->stream));
+}
+
 /* One step for one client, so that all have their turn. False: drop it. */
 static bool ku_client_turn(struct ku_ctl_server *s, struct ku_client *c, short revents)
 {
@@ -188,6 +250,8 @@ static bool ku_client_turn(struct ku_ctl_server *s, struct ku_client *c, short r
 
 	if (revents & (POLLERR | POLLNVAL))
 		return false;
+	if (c->stream)
+		return ku_client_told(s, c, revents);
 	if (c->later && s->ops->detached(s->ops->arg, c->ticket)) {
 		struct json_object *reply = ku_ctl_reply(NULL);
 		bool ok = c->later_oneway || ku_client_send(s, c, reply);
@@ -215,10 +279,20 @@ static bool ku_client_turn(struct ku_ctl_server *s, struct ku_client *c, short r
 	return !c->out_len || ku_client_write(s, c);
 }
 
+static short ku_client_events(const struct ku_client *c)
+{
+	if (c->stream)
+		return (short)((ku_stream_pending(c->stream) ? POLLOUT : 0) | (c->stream->last ? 0 : POLLRDHUP));
+	return c->out_len ? POLLOUT : c->later || c->more || c->eof ? 0 : POLLIN;
+}
+
 static bool ku_client_late(const struct ku_ctl_server *s, const struct ku_client *c)
 {
-	unsigned int ms = c->out_len || ku_frame_partial(&c->in) ? s->limits.partial_ms : s->limits.idle_ms;
+	unsigned int ms = c->out_len || c->stream || ku_frame_partial(&c->in) ? s->limits.partial_ms : s->limits.idle_ms;
 
+	/* Who is told of events may be slow: it misses some. */
+	if (c->stream && !c->stream->last)
+		return false;
 	return !c->later && ku_now_ns() - c->since_ns > ms * 1000000ull;
 }
 
@@ -231,7 +305,7 @@ int ku_ctl_server_turn(struct ku_ctl_server *s, int wake_fd, int timeout_ms)
 		int ms = c->fd < 0 ? -1 : c->later ? KU_CTL_LATER_MS : c->more && !c->out_len ? 0 : 1000;
 
 		fds[2 + i].fd = c->fd;
-		fds[2 + i].events = c->out_len ? POLLOUT : c->later || c->more || c->eof ? 0 : POLLIN;
+		fds[2 + i].events = ku_client_events(c);
 		/* Its hanging up would come again and again. */
 		if (c->later && c->fd >= 0)
 			fds[2 + i].fd = -1;
@@ -253,6 +327,26 @@ int ku_ctl_server_turn(struct ku_ctl_server *s, int wake_fd, int timeout_ms)
 	if (fds[0].revents)
 		ku_server_accept(s);
 	return 0;
+}
+
+void ku_ctl_server_feed(struct ku_ctl_server *s, struct ku_feed *f)
+{
+	struct ku_ev_dropped lost;
+	struct ku_feed_item *items = ku_feed_take(f, &lost);
+
+	for (unsigned int c = 0; c < KU_CTL_CLIENTS; c++) {
+		struct ku_stream *st = s->clients[c].stream;
+
+		if (!st || st->last)
+			continue;
+		for (const struct ku_feed_item *i = items; i; i = i->next)
+			if (i->seq > st->after)
+				ku_stream_put(st, i->json, i->len, &i->one);
+		/* They found no room behind those. */
+		if (lost.count)
+			ku_stream_lost(st, &lost);
+	}
+	ku_feed_items_free(items);
 }
 
 /* Somebody who listens there is not pushed aside. */

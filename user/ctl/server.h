@@ -17,8 +17,12 @@
 #define KU_CTL_REQUEST_MAX (64u << 10)
 #define KU_CTL_REPLY_MAX (8u << 20)
 #define KU_CTL_REPLIES_MAX (32u << 20) /* of all clients */
+/* Of the clients those that are told of events, KU_STREAM_MAX bytes each; they may be as slow as they like. */
+#define KU_CTL_STREAMS 32
+#define KU_CTL_STREAMS_OTHERS 16
 
 struct ku_ctl_server;
+struct ku_feed;
 
 struct ku_ctl_limits {
 	unsigned int partial_ms; /* until a request that began is whole, or a reply is taken */
@@ -40,5 +44,8 @@ void ku_ctl_server_close(struct ku_ctl_server *s);
  * Serves for up to timeout_ms (-1: no limit), or until something was done or wake_fd (-1: none) is readable. Returns 0 or -errno.
  */
 int ku_ctl_server_turn(struct ku_ctl_server *s, int wake_fd, int timeout_ms);
+
+/* What the feed has goes to those who listen. */
+void ku_ctl_server_feed(struct ku_ctl_server *s, struct ku_feed *f);
 
 #endif
