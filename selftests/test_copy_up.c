@@ -163,6 +163,7 @@ KTAP_TEST_LIMIT(doctor_agrees_with_run, 200)
 	manage = run("kunion doctor --json >%s", FX_DIR "/doctor");
 	KTAP_CHECK(manage == 0 || manage == 1);
 	KTAP_CHECK(run("grep -q '\"manage\":%s' %s", manage ? "false" : "true", FX_DIR "/doctor") == 0);
+	KTAP_CHECK(run("grep -q 'no kunion daemon answers' %s", FX_DIR "/doctor") == 0);
 	KTAP_CHECK(run("kunion run -m manage %s -- true 2>/dev/null", fx.merged) == (manage ? 2 : 0), "doctor said %d", manage);
 	KTAP_CHECK(run("kunion run -m observe %s -- true 2>/dev/null", fx.merged) == 0);
 	KTAP_CHECK(manage == !fx_kernel_since(6, 12), "6.12 and later can wait");

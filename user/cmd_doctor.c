@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 
 #include "cmd.h"
+#include "ctl/ask.h"
+#include "ctl/server.h"
 #include "log.h"
 #include "session.h"
 #include "util.h"
@@ -233,9 +235,10 @@ static void ku_doctor_manage(struct ku_doctor *d)
 	ku_feature(d, "enforcement", false, "nothing to prove: nobody can be made to wait; use -m observe");
 }
 
-static void ku_doctor_look(struct ku_doctor *d)
+static void ku_doctor_look(struct ku_doctor *d, const char *socket)
 {
 	const char *what = "";
+	char line[448];
 	bool ok;
 	int err;
 
@@ -246,6 +249,9 @@ static void ku_doctor_look(struct ku_doctor *d)
 	ku_feature(d, "bpf lsm", ok, "%s", ok ? "active" : "not in /sys/kernel/security/lsm; boot with lsm=...,bpf");
 	err = access("/dev/fuse", R_OK | W_OK) ? -errno : 0;
 	ku_feature(d, "fuse", !err, err ? "/dev/fuse: %s; load the module fuse" : "/dev/fuse", strerror(-err));
+	/* Before the proof, which covers /tmp. Nothing else depends on it. */
+	ok = ku_ask_about(socket, line);
+	ku_feature(d, "daemon", ok, "%s%s", line, ok ? "" : "; 'kunion run' needs none");
 	err = ku_proof_mount(&what);
 	if (err) {
 		ku_feature(d, "overlayfs", false, "cannot %s: %s", what, strerror(-err));
@@ -300,10 +306,21 @@ static void ku_doctor_text(const struct ku_doctor *d)
 	printf("\nkunion run -m manage %s here\n", ku_doctor_ok(d) ? "works" : "does not work");
 }
 
+struct ku_doctor_args {
+	bool json;
+	const char *socket;
+};
+
 static error_t ku_doctor_parse(int key, char *arg, struct argp_state *state)
 {
+	struct ku_doctor_args *a = state->input;
+
 	if (key == 'j') {
-		*(bool *)state->input = true;
+		a->json = true;
+		return 0;
+	}
+	if (key == 'S') {
+		a->socket = arg;
 		return 0;
 	}
 	if (key == ARGP_KEY_ARG)
@@ -313,7 +330,11 @@ static error_t ku_doctor_parse(int key, char *arg, struct argp_state *state)
 
 int ku_cmd_doctor(int argc, char **argv)
 {
-	static const struct argp_option options[] = { { "json", 'j', NULL, 0, "as one JSON object", 0 }, { 0 } };
+	static const struct argp_option options[] = {
+		{ "json", 'j', NULL, 0, "as one JSON object", 0 },
+		{ "socket", 'S', "PATH", 0, "the daemon's control socket (default: " KU_CTL_SOCKET ")", 0 },
+		{ 0 },
+	};
 	static const struct argp argp = {
 		.options = options,
 		.parser = ku_doctor_parse,
@@ -322,18 +343,18 @@ int ku_cmd_doctor(int argc, char **argv)
 	};
 	char name[] = "kunion doctor";
 	struct ku_doctor d = { .tier = KU_TIER_NONE };
-	bool json = false;
+	struct ku_doctor_args args = { .socket = KU_CTL_SOCKET };
 
 	argp_err_exit_status = KU_EXIT_USAGE;
 	argv[0] = name;
-	argp_parse(&argp, argc, argv, 0, NULL, &json);
+	argp_parse(&argp, argc, argv, 0, NULL, &args);
 	if (geteuid()) {
 		ku_err("doctor: loading BPF and mounting need root");
 		return KU_EXIT_USAGE;
 	}
 	ku_log_libbpf(true);
-	ku_doctor_look(&d);
-	if (!json)
+	ku_doctor_look(&d, args.socket);
+	if (!args.json)
 		ku_doctor_text(&d);
 	else if (ku_doctor_json(&d))
 		ku_err("out of memory");

@@ -4,15 +4,16 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "ctl/server.h"
 #include "opts.h"
 #include "policy/policy_cmd.h"
 #include "util.h"
 
 enum ku_policy_option { KU_OPT_CGROUP = 1, KU_OPT_COMM, KU_OPT_EXE, KU_OPT_FROM, KU_OPT_JSON, KU_OPT_KIND, KU_OPT_PATH, KU_OPT_SIZE, KU_OPT_UID,
-			KU_OPT_UNION, KU_OPT_ACTION = 'a', KU_OPT_CONTAINER = 'c' };
+			KU_OPT_UNION, KU_OPT_ACTION = 'a', KU_OPT_CONTAINER = 'c', KU_OPT_SOCKET = 'S' };
 
 /* Which commands an option is for. */
-enum ku_policy_for { KU_CHECK = 1, KU_EXPLAIN = 2, KU_TEST = 4, KU_LEARN = 8, KU_ANSWER = 16, KU_QUESTIONS = 32 };
+enum ku_policy_for { KU_CHECK = 1, KU_EXPLAIN = 2, KU_TEST = 4, KU_LEARN = 8, KU_ANSWER = 16, KU_QUESTIONS = 32, KU_STATUS = 64, KU_RELOAD = 128 };
 
 static const struct {
 	const char *name;
@@ -25,6 +26,8 @@ static const struct {
 	{ "learn", KU_LEARN, ku_policy_cmd_learn },
 	{ "answer", KU_ANSWER, ku_policy_cmd_answer },
 	{ "questions", KU_QUESTIONS, ku_policy_cmd_questions },
+	{ "status", KU_STATUS, ku_policy_cmd_status },
+	{ "reload", KU_RELOAD, ku_policy_cmd_reload },
 };
 
 static const struct argp_option ku_policy_options[] = {
@@ -34,10 +37,11 @@ static const struct argp_option ku_policy_options[] = {
 	{ "container", KU_OPT_CONTAINER, "CONTAINER", 0, "test, learn: events of this container only", 0 },
 	{ "exe", KU_OPT_EXE, "PATH", 0, "explain: the program's path", 0 },
 	{ "from", KU_OPT_FROM, "FILE", 0, "test, learn: recorded event lines; - for stdin", 0 },
-	{ "json", KU_OPT_JSON, NULL, 0, "check, explain, test, questions: one JSON object", 0 },
+	{ "json", KU_OPT_JSON, NULL, 0, "check, explain, test, questions, status: one JSON object", 0 },
 	{ "kind", KU_OPT_KIND, "KIND", 0, "explain: file (default), dir, symlink or special", 0 },
 	{ "path", KU_OPT_PATH, "PATH", 0, "explain: of the object, from the union's root", 0 },
 	{ "size", KU_OPT_SIZE, "SIZE", 0, "explain: of the file; 0 is the default", 0 },
+	{ "socket", KU_OPT_SOCKET, "PATH", 0, "status, reload: the daemon's control socket (default: " KU_CTL_SOCKET ")", 0 },
 	{ "uid", KU_OPT_UID, "UID", 0, "explain: the task's user id; 0 is the default", 0 },
 	{ "union", KU_OPT_UNION, "MERGED", 0, "explain: the union's merged directory; test, learn: events of it only", 0 },
 	{ 0 },
@@ -51,8 +55,8 @@ struct ku_policy_words {
 };
 
 static const unsigned int ku_policy_takes[] = {
-	KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN, KU_TEST | KU_LEARN, KU_EXPLAIN, KU_TEST | KU_LEARN, KU_CHECK | KU_EXPLAIN | KU_TEST | KU_QUESTIONS,
-	KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN | KU_TEST | KU_LEARN,
+	KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN, KU_TEST | KU_LEARN, KU_EXPLAIN, KU_TEST | KU_LEARN, KU_CHECK | KU_EXPLAIN | KU_TEST | KU_QUESTIONS | KU_STATUS,
+	KU_EXPLAIN, KU_EXPLAIN, KU_EXPLAIN, KU_STATUS | KU_RELOAD, KU_EXPLAIN, KU_EXPLAIN | KU_TEST | KU_LEARN,
 };
 _Static_assert(KU_ARRAY_SIZE(ku_policy_takes) == KU_ARRAY_SIZE(ku_policy_options) - 1, "an option is for nobody");
 
@@ -101,7 +105,7 @@ static void ku_policy_arg(struct ku_policy_words *w, char *arg, struct argp_stat
 			w->cmd_given = true;
 			return;
 		}
-	argp_error(state, "no command '%s'; check, explain, test, learn, questions or answer would be right", arg);
+	argp_error(state, "no command '%s'; check, explain, test, learn, questions, answer, status or reload would be right", arg);
 }
 
 /* What belongs together, once all words are known. */
@@ -112,17 +116,19 @@ static void ku_policy_end(struct ku_policy_words *w, struct argp_state *state)
 	struct ku_policy_args *a = &w->args;
 
 	if (!w->cmd_given)
-		argp_error(state, "a command is missing: check, explain, test, learn, questions or answer");
+		argp_error(state, "a command is missing: check, explain, test, learn, questions, answer, status or reload");
 	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_policy_takes); i++)
 		if (w->given >> i & 1 && !(ku_policy_takes[i] & bit))
 			argp_error(state, "--%s is not for %s", ku_policy_options[i].name, name);
+	if (bit & (KU_STATUS | KU_RELOAD) && a->file)
+		argp_error(state, "%s is about the policy that the daemon has; '%s' is too many", name, a->file);
 	if (bit == KU_LEARN && a->file)
 		argp_error(state, "learn reads no policy; '%s' is too many", a->file);
 	if (bit == KU_QUESTIONS && a->file)
 		argp_error(state, "questions takes no FILE; '%s' is too many", a->file);
 	if (bit == KU_ANSWER && !a->answer)
 		argp_error(state, "answer: ID and the answer are needed, as 'answer 1234 allow'");
-	if (!(bit & (KU_LEARN | KU_QUESTIONS)) && !a->file)
+	if (!(bit & (KU_LEARN | KU_QUESTIONS | KU_STATUS | KU_RELOAD)) && !a->file)
 		argp_error(state, "%s: FILE is missing: the policy", name);
 	if (bit & (KU_TEST | KU_LEARN) && !a->from)
 		argp_error(state, "%s: --from is missing: recorded event lines", name);
@@ -179,6 +185,9 @@ static error_t ku_policy_option(int key, char *arg, struct argp_state *state)
 		if (ku_parse_size(arg, &a->op.size))
 			argp_error(state, "--size '%s': bytes, or with K, M, G or T, as 10M, would be right", arg);
 		return 0;
+	case KU_OPT_SOCKET:
+		a->socket = arg;
+		return 0;
 	case KU_OPT_UID:
 		if (!arg[strspn(arg, "0123456789")] && !ku_parse_size(arg, &uid) && uid <= UINT32_MAX)
 			a->op.uid = (uint32_t)uid;
@@ -202,9 +211,10 @@ static error_t ku_policy_option(int key, char *arg, struct argp_state *state)
 static const struct argp ku_policy_argp = {
 	.options = ku_policy_options,
 	.parser = ku_policy_option,
-	.args_doc = "check FILE\nexplain FILE --path PATH --action ACTION\ntest FILE --from EVENTS\nlearn --from EVENTS\nquestions\nanswer ID allow|deny[:ERRNO]",
+	.args_doc = "check FILE\nexplain FILE --path PATH --action ACTION\ntest FILE --from EVENTS\nlearn --from EVENTS\nquestions\nanswer ID allow|deny[:ERRNO]"
+		    "\nstatus\nreload",
 	.doc = "Checks a policy, tells which of its rules decides about an operation, tries it on recorded events, or learns one from them; or lists "
-	       "and answers what rules with verdict hold ask.\v"
+	       "and answers what rules with verdict hold ask; or tells what the running daemon's policy decided, or has it read again.\v"
 	       "Status: 0 done; 1 nothing could be learned, the output not be written, or nothing asks that; 2 nothing was done: a bad word, no policy, no "
 	       "events.\n\nExample: kunion policy check app.policy",
 };

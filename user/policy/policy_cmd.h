@@ -14,6 +14,7 @@ struct ku_policy_args {
 	const char *from;      /* event lines; "-": stdin */
 	const char *container; /* NULL: any */
 	const char *union_path; /* NULL: any */
+	const char *socket;	/* the daemon's; NULL: the usual one */
 	bool json;
 	bool action_given;
 	struct ku_pol_op op; /* of explain */
@@ -26,6 +27,9 @@ int ku_policy_cmd_test(const struct ku_policy_args *a);
 int ku_policy_cmd_learn(const struct ku_policy_args *a);
 int ku_policy_cmd_answer(const struct ku_policy_args *a);
 int ku_policy_cmd_questions(const struct ku_policy_args *a);
+/* cmd_status.c */
+int ku_policy_cmd_status(const struct ku_policy_args *a);
+int ku_policy_cmd_reload(const struct ku_policy_args *a);
 
 /* Loads and compiles, or says what is wrong. *ret_pol may be NULL: not compiled. True: there it is, to be freed. */
 bool ku_policy_open(const char *file, struct ku_policy **ret, struct ku_pol **ret_pol);
