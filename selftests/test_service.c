@@ -1,128 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* kunion daemon: unions that come and go while it runs, its socket and who abuses it, and its end with somebody waiting. */
-#include "fx_fixture.h"
-
-#include <fcntl.h>
-#include <linux/capability.h>
-#include <poll.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "service.h"
 
 FX_LEAN
 
-#define CONF FX_DIR "/kunion.conf"
-#define SOCK FX_DIR "/io.kunion"
-#define NOTIFY FX_DIR "/notify"
 #define LATER FX_DIR "/later"
-/* Loading all programs under emulation takes its time. */
-#define LIMIT_MS 120000
 #define HALF_OPEN 40
-
-static int notify_fd;
-static char notified[65536];
-static pid_t daemon_pid;
-
-static void write_file(const char *name, const char *text)
-{
-	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-
-	KTAP_REQUIRE(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), "%s", name);
-	close(fd);
-}
-
-static const char *text_of(const char *name)
-{
-	static char text[1 << 16];
-	int fd = open(name, O_RDONLY | O_CLOEXEC);
-	size_t all = 0;
-	ssize_t n;
-
-	while (fd >= 0 && (n = read(fd, text + all, sizeof(text) - 1 - all)) > 0)
-		all += (size_t)n;
-	text[all] = '\0';
-	if (fd >= 0)
-		close(fd);
-	return text;
-}
-
-/* What kunion.service leaves the daemon. */
-static void as_the_unit(void)
-{
-	static const int keep[] = { CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-				    CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_SETUID, CAP_SETGID };
-
-	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
-		size_t i = 0;
-
-		while (i < sizeof(keep) / sizeof(keep[0]) && keep[i] != cap)
-			i++;
-		if (i == sizeof(keep) / sizeof(keep[0]) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0))
-			_exit(125);
-	}
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		_exit(125);
-}
-
-static pid_t start(const char *out, const char *const *argv)
-{
-	pid_t pid = fork();
-	int fd;
-
-	KTAP_REQUIRE(pid >= 0);
-	if (pid)
-		return pid;
-	fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
-	if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
-		_exit(126);
-	for (fd = 3; fd < 256; fd++)
-		close(fd);
-	if (!strcmp(argv[1], "daemon"))
-		as_the_unit();
-	execvp(argv[0], (char **)argv);
-	_exit(127);
-}
-
-static int finish(pid_t pid)
-{
-	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
-	int status = -1;
-
-	while (waitpid(pid, &status, WNOHANG) != pid) {
-		if (fx_now_ns() > end) {
-			KTAP_CHECK(false, "still running");
-			kill(pid, SIGKILL);
-			waitpid(pid, &status, 0);
-			return -1;
-		}
-		fx_sleep_ms(2);
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-/* A command's exit status; what it said is in FX_DIR/out. */
-#define KUNION(cmd, ...) finish(start(FX_DIR "/out", (const char *const[]){ "kunion", cmd, "--socket", SOCK, ##__VA_ARGS__, NULL }))
-#define SAID text_of(FX_DIR "/out")
-
-/* Datagrams so far, up to one that has what. */
-static bool told(const char *what)
-{
-	uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull;
-
-	while (!strstr(notified, what) && fx_now_ns() < end) {
-		struct pollfd p = { .fd = notify_fd, .events = POLLIN };
-		size_t len = strlen(notified);
-		ssize_t n;
-
-		if (poll(&p, 1, 20) < 1)
-			continue;
-		n = recv(notify_fd, notified + len, sizeof(notified) - 2 - len, 0);
-		if (n > 0)
-			strcpy(notified + len + n, "\n");
-	}
-	return strstr(notified, what);
-}
 
 /* Its status, to be put; NULL when it gives none. */
 static struct json_object *status(void)
@@ -146,18 +29,6 @@ static bool comes(const char *list, int n)
 	while (count_of(list) != n && fx_now_ns() < end)
 		fx_sleep_ms(50);
 	return KTAP_CHECK(count_of(list) == n, "%s: %s", list, SAID);
-}
-
-static int dial(void)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = SOCK };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof(a))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
 }
 
 /* Who means no good: floods, halves, nonsense, what is too long or too deep; some stay. */
@@ -197,7 +68,7 @@ static bool start_daemon(struct fx *fx)
 	for (;; manage = false) {
 		int st;
 
-		notified[0] = '\0';
+		forget_told();
 		daemon_pid = start(fx->log, (const char *const[]){ "kunion", "daemon", "-c", CONF, "--socket", SOCK,
 								     "--mode", manage ? "manage" : "observe", NULL });
 		for (uint64_t end = fx_now_ns() + LIMIT_MS * 1000000ull; fx_now_ns() < end;) {
@@ -210,16 +81,6 @@ static bool start_daemon(struct fx *fx)
 		}
 		KTAP_REQUIRE(manage && strstr(text_of(fx->log), "does not work on this kernel"), "%s", text_of(fx->log));
 	}
-}
-
-static void notify_socket(void)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = NOTIFY };
-
-	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	KTAP_REQUIRE(notify_fd >= 0 && !bind(notify_fd, (struct sockaddr *)&a, sizeof(a)));
-	setenv("NOTIFY_SOCKET", NOTIFY, 1);
-	setenv("WATCHDOG_USEC", "2000000", 1);
 }
 
 /* Attach, what it says of it, a copy-up that is managed or told, and the counts. */
@@ -250,7 +111,10 @@ static void hostile(struct fx *fx)
 {
 	struct fx_op op;
 	int half[HALF_OPEN];
+	/* One that is told of all of it, and does not move. */
+	pid_t deaf = start(FX_DIR "/deaf", (const char *const[]){ "kunion", "trace", "--json", "--socket", SOCK, NULL });
 
+	KTAP_CHECK(said(FX_DIR "/deaf", "\"event\":\"union\"") && !kill(deaf, SIGSTOP));
 	fx_stop_arm(fx, "copying");
 	fx_call_start(&op, FX_CALL(FX_OPEN_WRITE, fx_path(fx, "d/second"), .id = 8));
 	fx_stop_wait(fx, "copying", FX_LONG);
@@ -262,6 +126,9 @@ static void hostile(struct fx *fx)
 	KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0);
 	for (int i = 0; i < HALF_OPEN; i++)
 		close(half[i]);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "path", "/d/second", NULL));
+	KTAP_CHECK(!kill(deaf, SIGCONT) && !kill(deaf, SIGINT) && finish(deaf) == 0);
+	KTAP_CHECK(strstr(text_of(FX_DIR "/deaf"), "/d/second"), "%s", text_of(FX_DIR "/deaf"));
 }
 
 /* Let go while somebody waits: he goes on natively at once, and the command comes back when our copy is given up. */
@@ -297,12 +164,12 @@ static void configured(struct fx *fx)
 static void reload(struct fx *fx)
 {
 	write_file(CONF, "mode = 5;\n");
-	notified[0] = '\0';
+	forget_told();
 	KTAP_CHECK(!kill(daemon_pid, SIGHUP) && told("RELOADING=1") && told("READY=1"), "%s", notified);
 	KTAP_CHECK(strstr(text_of(fx->log), "mode = '5'") && strstr(text_of(fx->log), "stays in force"), "%s", text_of(fx->log));
 	KTAP_CHECK(count_of("waiting") == 1, "the bad one is in force");
 	write_file(CONF, fx_name("min-size = \"64K\";\nevents = \"%s\";\n", fx->events));
-	notified[0] = '\0';
+	forget_told();
 	KTAP_CHECK(!kill(daemon_pid, SIGHUP) && told("READY=1"), "%s", notified);
 	comes("waiting", 0);
 }
@@ -318,7 +185,7 @@ static void stop_with_waiter(struct fx *fx, bool manage)
 		fx_stop_wait(fx, "copying", FX_LONG);
 		KTAP_CHECK(fx_wait_parked(&op, FX_LONG));
 	}
-	notified[0] = '\0';
+	forget_told();
 	KTAP_CHECK(!kill(daemon_pid, SIGTERM) && told("STOPPING=1"), "%s", notified);
 	if (manage) {
 		KTAP_CHECK(fx_op_wait(&op, FX_LONG) && op.res->err == 0, "he still waits");
@@ -374,10 +241,11 @@ KTAP_TEST_LIMIT(all_is_observed, 600)
 
 	fx_init(&fx, NULL);
 	fx_lower(&fx, "d/first", FX_MB(2), 0644);
+	fx_lower(&fx, "d/second", FX_KB(64), 0644);
 	fx_mount(&fx);
 	notify_socket();
 	write_file(CONF, "mode = \"observe\";\nall = true;\n");
-	notified[0] = '\0';
+	forget_told();
 	daemon_pid = start(fx.log, (const char *const[]){ "kunion", "daemon", "-c", CONF, "--socket", SOCK, NULL });
 	KTAP_REQUIRE(told("READY=1"), "%s", text_of(fx.log));
 	KTAP_CHECK(KUNION("attach", "-m", "guard", fx.merged) == 1 && strstr(SAID, "is more than the daemon was started for"), "%s", SAID);
@@ -385,6 +253,7 @@ KTAP_TEST_LIMIT(all_is_observed, 600)
 	while ((KUNION("metrics") || !strstr(SAID, "kunion_copyups_total{union=\"" FX_DIR "/merged\"")) && fx_now_ns() < end)
 		fx_sleep_ms(100);
 	KTAP_CHECK(strstr(SAID, "kunion_copyups_total{union=\"" FX_DIR "/merged\""), "%s", SAID);
+	KTAP_CHECK(KUNION("trace", "--json", fx.merged, "--", "chmod", "0600", fx_path(&fx, "d/second")) == 0 && strstr(SAID, "/d/second"), "%s", SAID);
 	/* A name and events for one of them. */
 	KTAP_CHECK(KUNION("attach", fx.merged) == 0, "%s", SAID);
 	KTAP_CHECK(count_of("unions") == 1);

@@ -178,7 +178,7 @@ int ku_cmd_metrics(int argc, char **argv)
 		{ "socket", 'S', "PATH", 0, "ask the daemon there (without MERGED, default: " KU_CTL_SOCKET ")", 4 },
 		{ 0 },
 	};
-	static const struct argp_child children[] = { { .argp = &ku_watch_argp }, { 0 } };
+	static const struct argp_child children[] = { { .argp = &ku_watch_count_argp }, { 0 } };
 	static const struct argp argp = {
 		.options = options,
 		.parser = ku_metrics_parse,

@@ -290,6 +290,7 @@ int ku_cmd_report(int argc, char **argv)
 		return status;
 	r.w.on_start = ku_report_start;
 	r.w.on_event = ku_report_event;
+	r.w.may_ask = true;
 	r.w.arg = &r;
 	argp_parse(&argp, argc, argv, 0, NULL, &r);
 	r.w.opts.writes = r.writable;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* kunion top: what is being copied up now, at whose request, and who waits. */
 #include <errno.h>
+#include <json-c/json.h>
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
 
 #include "cmd.h"
 #include "counts.h"
+#include "ctl/client.h"
+#include "ctl/live_json.h"
 #include "lines.h"
 #include "log.h"
 #include "opts.h"
@@ -25,6 +28,8 @@ struct ku_top {
 	struct ku_top_screen *screen;
 	struct ku_lines *lines;
 	int err;
+	char mode[16], tier[16]; /* the daemon's */
+	char refused[512];	 /* what it said in the end; "": nothing */
 };
 
 /* The session's state, through the filter. */
@@ -33,7 +38,7 @@ static void ku_top_on_count(void *arg, const struct ku_counts *c)
 {
 	struct ku_top *top = arg;
 
-	if (ku_counts_match(&top->w.filter, c))
+	if (ku_watch_has(&top->w, c->union_path) && ku_counts_match(&top->w.filter, c))
 		ku_top_count(top->model, c);
 }
 
@@ -48,7 +53,7 @@ static void ku_top_on_copy(void *arg, const struct ku_live_copy *c)
 			    .size = c->size, .bytes = c->size, .total_us = (ku_now_ns() - c->start_ns) / 1000, .result = "ok" },
 	};
 
-	if (ku_filter_match(&top->w.filter, &e))
+	if (ku_watch_has(&top->w, c->union_path) && ku_filter_match(&top->w.filter, &e))
 		ku_top_copy(top->model, c);
 }
 
@@ -64,7 +69,7 @@ static void ku_top_on_wait(void *arg, const struct ku_live_wait *w)
 			  .result = "released" },
 	};
 
-	if (ku_filter_match(&top->w.filter, &e))
+	if (ku_watch_has(&top->w, w->union_path) && ku_filter_match(&top->w.filter, &e))
 		ku_top_wait(top->model, w);
 }
 
@@ -86,23 +91,58 @@ static void ku_top_say(struct ku_top *top, struct ku_top_snap *snap)
 		top->w.stop = true;
 }
 
-static void ku_top_on_tick(void *arg, struct ku_session *s)
+static void ku_top_show(struct ku_top *top, const struct ku_top_head *head)
 {
-	struct ku_top *top = arg;
-	struct ku_top_head head = { .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = ku_session_nunions(s) };
-	struct ku_top_snap *snap;
+	struct ku_top_snap *snap = ku_top_end(top->model, head);
 
-	ku_gauges_read(s, &head.gauges);
-	ku_top_begin(top->model, ku_now_ns());
-	ku_counts_each(s, ku_top_on_count, top);
-	ku_live_each(s, ku_top_on_copy, ku_top_on_wait, top);
-	snap = ku_top_end(top->model, &head);
 	if (!snap)
 		return;
 	if (top->screen)
 		ku_top_screen_show(top->screen, snap);
 	else
 		ku_top_say(top, snap);
+}
+
+/* The same from the daemon. */
+static void ku_top_ask(struct ku_top *top)
+{
+	const struct ku_live_ops ops = { .copy = ku_top_on_copy, .wait = ku_top_on_wait, .count = ku_top_on_count, .arg = top };
+	struct ku_top_head head = { .mode = top->mode, .tier = top->tier };
+	struct json_object *reply = NULL;
+
+	if (ku_ctl_ask(top->w.asked, "Live", NULL, &reply, top->refused)) {
+		top->w.stop = true;
+		return;
+	}
+	/* Once: the screen may be reading them. */
+	if (!top->mode[0]) {
+		snprintf(top->mode, sizeof(top->mode), "%s", ku_live_text(reply, "mode"));
+		snprintf(top->tier, sizeof(top->tier), "%s", ku_live_text(reply, "tier"));
+	}
+	head.unions = top->w.only ? top->w.npaths : (unsigned int)ku_live_u64(reply, "unions");
+	head.gauges.dropped_others = ku_live_u64(reply, "dropped");
+	head.gauges.parked = ku_live_u64(reply, "parked");
+	ku_top_begin(top->model, ku_now_ns());
+	ku_live_parse(reply, &ops);
+	json_object_put(reply);
+	ku_top_show(top, &head);
+}
+
+static void ku_top_on_tick(void *arg, struct ku_session *s)
+{
+	struct ku_top *top = arg;
+	struct ku_top_head head = { 0 };
+
+	if (!s) {
+		ku_top_ask(top);
+		return;
+	}
+	head = (struct ku_top_head){ .mode = ku_session_mode(s), .tier = ku_session_tier(s), .unions = ku_session_nunions(s) };
+	ku_gauges_read(s, &head.gauges);
+	ku_top_begin(top->model, ku_now_ns());
+	ku_counts_each(s, ku_top_on_count, top);
+	ku_live_each(s, ku_top_on_copy, ku_top_on_wait, top);
+	ku_top_show(top, &head);
 }
 
 static bool ku_top_on_end(void *arg, struct ku_session *s)
@@ -142,6 +182,10 @@ static int ku_top_finish(struct ku_top *top, int status)
 		ku_err("top: %s", strerror(-top->err));
 	if (top->err)
 		return KU_EXIT_USAGE;
+	if (top->refused[0]) {
+		ku_err("top: %s", top->refused);
+		status = status ? status : KU_EXIT_FAIL;
+	}
 	/* Whoever closed the pipe has seen enough. */
 	if (err && err != -EPIPE) {
 		ku_err("top: cannot write: %s", strerror(-err));
@@ -190,7 +234,7 @@ int ku_cmd_top(int argc, char **argv)
 		{ "count", 'n', "COUNT", 0, "end after so many", 4 },
 		{ 0 },
 	};
-	static const struct argp_child children[] = { { .argp = &ku_watch_argp }, { 0 } };
+	static const struct argp_child children[] = { { .argp = &ku_watch_now_argp }, { 0 } };
 	static const struct argp argp = {
 		.options = options,
 		.parser = ku_top_parse,
@@ -208,6 +252,7 @@ int ku_cmd_top(int argc, char **argv)
 	if (status)
 		return status;
 	top.w.tick_ns = 1000000000;
+	top.w.may_ask = true;
 	top.w.on_start = ku_top_on_start;
 	top.w.on_event = ku_top_on_event;
 	top.w.on_tick = ku_top_on_tick;

@@ -64,32 +64,9 @@ static bool ku_trace_say_unsaid(struct ku_trace *t, bool wait)
 
 static void ku_trace_unsaid(struct ku_trace *t, const struct ku_event *e)
 {
-	struct ku_ev_dropped one = { .count = 1 }, *d = &t->unsaid;
-
-	switch (e->type) {
-	case KU_EV_DROPPED:
-		/* What says that something was lost is not lost itself. */
-		one = e->dropped;
-		break;
-	case KU_EV_COPYUP:
-		one.copyups = 1;
-		break;
-	case KU_EV_WAIT:
-		one.waits = 1;
-		break;
-	case KU_EV_WRITE:
-		one.writes = 1;
-		break;
-	default:
-		one.others = 1;
-	}
-	if (e->type != KU_EV_DROPPED)
-		t->lost++;
-	d->count += one.count;
-	d->copyups += one.copyups;
-	d->waits += one.waits;
-	d->writes += one.writes;
-	d->others += one.others;
+	/* What says that something was lost is not lost itself. */
+	t->lost += e->type != KU_EV_DROPPED;
+	ku_dropped_add(&t->unsaid, e);
 }
 
 static void ku_trace_event(void *arg, const struct ku_event *e)
@@ -122,7 +99,8 @@ static void ku_trace_start(void *arg, struct ku_session *s)
 	struct ku_trace *t = arg;
 	_cleanup_free_ char *header = NULL;
 
-	t->live = s;
+	(void)s;
+	t->live = !t->w.from;
 	t->err = ku_lines_open(STDOUT_FILENO, KU_TRACE_QUEUE, &t->lines);
 	if (t->err) {
 		t->w.stop = true;
@@ -218,6 +196,7 @@ int ku_cmd_trace(int argc, char **argv)
 	t.w.on_start = ku_trace_start;
 	t.w.on_event = ku_trace_event;
 	t.w.on_input = ku_trace_broken;
+	t.w.may_ask = true;
 	t.w.arg = &t;
 	argp_parse(&argp, argc, argv, 0, NULL, &t);
 	ku_trace_look(&t);

@@ -22,12 +22,18 @@ struct ku_watch {
 	char **cmd;		/* behind "--" */
 	uint64_t tick_ns;	/* how often on_tick is called; 0: never */
 	int fd;			/* also to be waited for, then on_input is called, which may change it; -1: none */
-	void (*on_start)(void *arg, struct ku_session *s); /* attached, or the file is open: nothing was wrong; may be NULL */
+	/* attached, or the file is open: nothing was wrong; may be NULL. s, here and below: NULL when read from a file, or told by the daemon */
+	void (*on_start)(void *arg, struct ku_session *s);
 	void (*on_event)(void *arg, const struct ku_event *e);
-	void (*on_tick)(void *arg, struct ku_session *s); /* s is NULL when read from a file */
+	void (*on_tick)(void *arg, struct ku_session *s);
 	bool (*on_input)(void *arg, struct ku_session *s); /* false: end */
 	void (*on_end)(void *arg, struct ku_session *s); /* all is over, and still counted; live only; may be NULL */
 	void *arg;
+	bool may_ask;	    /* the daemon, where it is attached to what is to be seen */
+	bool no_daemon;	    /* not, though */
+	const char *socket; /* NULL: where it usually listens */
+	const char *asked;  /* the daemon's socket, once ku_watch_run() has decided for it; else NULL */
+	char **only;	    /* then the real ones of paths, if there are any */
 	bool stop; /* set by a callback: no more on_event; ends, with CMD when there is one */
 	char *union_buf; /* behind filter.union_path */
 };
@@ -37,8 +43,10 @@ struct ku_watch {
  * with ku_watch_argp among the children, input the struct.
  */
 int ku_watch_init(struct ku_watch *w, const char *name, int *argc, char **argv);
-/* -m -s -w --all -p -c --cgroup --union --path --min-bytes --min-ms --json --from --duration -v MERGED.. */
+/* -m -s -w --all -p -c --cgroup --union --path --min-bytes --min-ms --json --duration -v MERGED.., and --from --socket --no-daemon */
 extern const struct argp ku_watch_argp;
+/* For top, which reads no file; for metrics, which asks the daemon in its own way. */
+extern const struct argp ku_watch_now_argp, ku_watch_count_argp;
 
 /*
  * Runs it, calling on_event for what passes the filter, in this thread; of a file's later changes only those are told whose copy-up was.
@@ -47,5 +55,17 @@ extern const struct argp ku_watch_argp;
  */
 int ku_watch_run(struct ku_watch *w);
 void ku_watch_free(struct ku_watch *w);
+
+/* Is the union mounted there one that is to be seen? The daemon tells of all it has. */
+bool ku_watch_has(const struct ku_watch *w, const char *union_path);
+
+/* "trace" of "kunion trace" */
+const char *ku_watch_word(const struct ku_watch *w);
+
+/* watch_daemon.c: does what is asked for need no attaching of our own? */
+bool ku_watch_may_ask(const struct ku_watch *w);
+/* Is it the daemon that tells? Then w->asked and w->only are set. False after one line on stderr: nothing can be seen. */
+bool ku_watch_choose(struct ku_watch *w);
+void ku_watch_forget(struct ku_watch *w); /* w->only */
 
 #endif
