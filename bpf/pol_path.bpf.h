@@ -36,6 +36,14 @@ static __always_inline bool ku_pol_prepend(struct ku_pol_task *t, const void *na
 	return true;
 }
 
+/* No file's name has a slash. */
+static __always_inline bool ku_pol_is_nameless(const struct qstr *q)
+{
+	char c = 0;
+
+	return !bpf_probe_read_kernel(&c, 1, q->name) && c == '/';
+}
+
 struct ku_pol_climb {
 	struct ku_pol_task *t;
 	__u64 dentry, mnt, root, root_mnt;
@@ -53,8 +61,11 @@ static long ku_pol_up(__u32 i, struct ku_pol_climb *c)
 		return 1;
 	}
 	bpf_core_read(&q, sizeof(q), &dentry->d_name);
+	/* What is made without a name (O_TMPFILE) is "/" until it has a number: "#123" then. */
 	if (!ku_pol_prepend(c->t, q.name, q.len))
 		return 1;
+	if (!i && q.len == 1 && ku_pol_is_nameless(&q))
+		c->t->text[KU_PATH_MAX - 1] = '#';
 	c->dentry = (__u64)parent;
 	return 0;
 }

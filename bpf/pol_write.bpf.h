@@ -122,24 +122,28 @@ int BPF_PROG(ku_pol_copy_up, struct dentry *dentry, struct cred **new)
 	return ku_minus(ku_pol_done(&h, ku_pol_copy(&h, dentry, inode)));
 }
 
-static __always_inline __u32 ku_pol_tmpfile(struct ku_pol_here *h, struct dentry *dentry, struct inode *inode)
+/*
+ * O_TMPFILE, before the upper layer's file is made: the one hook on the way there that no other open comes to. overlayfs knows O_TMPFILE since 6.10 and
+ * has asked about the new file's credentials here ever since; it asks for those of files with names, too, which were judged by then.
+ */
+SEC("lsm/dentry_create_files_as")
+int BPF_PROG(ku_pol_tmpfile, struct dentry *dentry, int mode, const struct qstr *name)
 {
 	struct ku_pol_task *t;
-	__u32 err;
+	struct ku_pol_here h;
+	struct qstr q;
 
-	if (!ku_pol_asks(h->bank, KU_A_CREATE))
+	bpf_core_read(&q, sizeof(q), &dentry->d_name);
+	if (q.len != 1 || !ku_pol_is_nameless(&q) || !ku_pol_begin(&h, dentry->d_sb) || !ku_pol_asks(h.bank, KU_A_CREATE))
 		return 0;
-	t = ku_pol_task_of(h);
+	t = ku_pol_task_of(&h);
 	if (!t)
-		return ku_pol_no_memory(h);
+		return ku_minus(ku_pol_done(&h, ku_pol_no_memory(&h)));
 	t->action = KU_A_CREATE;
 	t->kind = KU_K_FILE;
 	t->size = 0;
 	t->charge = KU_PC_CREATE;
-	err = ku_pol_judge_at(t, dentry, KU_POL_TELL);
-	if (!err && h->bank->writes)
-		ku_pol_writes(t, inode, t->rule, t->budget);
-	return err;
+	return ku_minus(ku_pol_done(&h, ku_pol_judge_at(t, dentry, KU_POL_TELL)));
 }
 
 SEC("lsm/file_open")
@@ -157,28 +161,24 @@ int BPF_PROG(ku_pol_open, struct file *file)
 	if (!ku_is_reg(inode) || !ku_pol_begin(&h, inode->i_sb))
 		return 0;
 	/* What was created by this open was judged then. */
-	if (file->f_mode & FMODE_CREATED) {
+	if (file->f_mode & FMODE_CREATED || file->f_flags & O_TMPFILE_BIT) {
 		if (h.bank->writes)
 			ku_pol_writes_made(&h, file->f_path.dentry, inode);
 		return 0;
 	}
-	if (file->f_flags & O_TMPFILE_BIT) {
-		err = ku_pol_tmpfile(&h, file->f_path.dentry, inode);
-	} else {
-		k = ku_pol_known_of(&h, file->f_path.dentry, inode);
-		if (!h.bank->writes && ku_pol_pass(&h, k, inode))
-			return 0;
-		lower = ku_is_lower(inode);
-		if ((lower || ku_lacks_data(inode)) && h.bank->charges)
-			ku_pol_note_trunc(&h, file->f_path.dentry, file->f_flags & O_TRUNC);
-		/* The copy of the data alone comes by no other hook. */
-		if (!lower && !ku_lacks_data(inode))
-			err = ku_pol_modify(&h, k, file->f_path.dentry, inode);
-		else if (!lower || ku_pol_cfg.open_waits)
-			err = ku_pol_copy(&h, file->f_path.dentry, inode);
-		else
-			return 0;
-	}
+	k = ku_pol_known_of(&h, file->f_path.dentry, inode);
+	if (!h.bank->writes && ku_pol_pass(&h, k, inode))
+		return 0;
+	lower = ku_is_lower(inode);
+	if ((lower || ku_lacks_data(inode)) && h.bank->charges)
+		ku_pol_note_trunc(&h, file->f_path.dentry, file->f_flags & O_TRUNC);
+	/* The copy of the data alone comes by no other hook. */
+	if (!lower && !ku_lacks_data(inode))
+		err = ku_pol_modify(&h, k, file->f_path.dentry, inode);
+	else if (!lower || ku_pol_cfg.open_waits)
+		err = ku_pol_copy(&h, file->f_path.dentry, inode);
+	else
+		return 0;
 	return ku_minus(ku_pol_done(&h, err));
 }
 

@@ -5,9 +5,10 @@
  * rule that denies.
  *
  * lsm/inode_copy_up	every copy-up, before its first byte
- * lsm/file_open	a write-open of what is upper already; the copy-up of its data, where only metadata is upper; O_TMPFILE; on tier wait-open a copy-up before the gate waits for it
+ * lsm/file_open	a write-open of what is upper already; the copy-up of its data, where only metadata is upper; on tier wait-open a copy-up before the gate waits for it
  * lsm/inode_setattr	truncation by name, likewise
  * lsm/inode_create, _mkdir, _symlink, _mknod, _link	new names
+ * lsm/dentry_create_files_as	O_TMPFILE
  * lsm/d_instantiate	a name that was about to be created is there already
  * lsm/inode_unlink, _rmdir	names that go
  * lsm/inode_rename	both of them

@@ -18,7 +18,9 @@ static const struct {
 	{ "ku_pol_sb_delete", KU_HOOK_ALWAYS },
 	/* A copy-up is noted where changes are asked about: the same operation is no change besides. */
 	{ "ku_pol_copy_up", ASKS(COPY_UP) | ASKS(MODIFY) },
-	{ "ku_pol_open", ASKS(MODIFY) | ASKS(CREATE) | KU_HOOK_OPEN_COPY },
+	/* Every open of every file comes there, a union's twice: not for less. */
+	{ "ku_pol_open", ASKS(MODIFY) | KU_HOOK_OPEN_COPY | KU_HOOK_WRITES },
+	{ "ku_pol_tmpfile", ASKS(CREATE) },
 	{ "ku_pol_setattr", ASKS(MODIFY) | KU_HOOK_OPEN_COPY },
 	{ "ku_pol_setattr_2", ASKS(MODIFY) | KU_HOOK_OPEN_COPY },
 	{ "ku_pol_found", ASKS(CREATE) },
