@@ -10,6 +10,7 @@
 #include "cmd.h"
 #include "diff.h"
 #include "log.h"
+#include "opts.h"
 #include "merge.h"
 #include "stop.h"
 #include "util.h"
@@ -234,12 +235,9 @@ static const struct argp ku_commit_argp = {
 
 int ku_cmd_commit(int argc, char **argv)
 {
-	static char name[] = "kunion commit";
 	struct ku_commit_args a = { 0 };
 
-	argv[0] = name;
-	argp_err_exit_status = KU_EXIT_USAGE;
-	if (argp_parse(&ku_commit_argp, argc, argv, 0, NULL, &a))
+	if (ku_parse_args("kunion commit", &ku_commit_argp, argc, argv, &a))
 		return KU_EXIT_USAGE;
 	if (ku_stop_init() < 0) {
 		ku_err("KUNION_STOP_DIR is for tests, by root, and names a directory");

@@ -6,6 +6,7 @@
 #include "cmd.h"
 #include "diff.h"
 #include "log.h"
+#include "opts.h"
 #include "util.h"
 
 struct ku_diff_args {
@@ -89,12 +90,9 @@ static const struct argp ku_diff_argp = {
 
 int ku_cmd_diff(int argc, char **argv)
 {
-	static char name[] = "kunion diff";
 	struct ku_diff_args a = { 0 };
 
-	argv[0] = name;
-	argp_err_exit_status = KU_EXIT_USAGE;
-	if (argp_parse(&ku_diff_argp, argc, argv, 0, NULL, &a))
+	if (ku_parse_args("kunion diff", &ku_diff_argp, argc, argv, &a))
 		return KU_EXIT_USAGE;
 	return ku_diff(&a);
 }

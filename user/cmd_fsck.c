@@ -11,6 +11,7 @@
 #include "event.h"
 #include "intents.h"
 #include "log.h"
+#include "opts.h"
 #include "sys.h"
 #include "union.h"
 #include "util.h"
@@ -314,13 +315,10 @@ static const struct argp ku_fsck_argp = {
 
 int ku_cmd_fsck(int argc, char **argv)
 {
-	static char name[] = "kunion fsck";
 	struct ku_fsck f = { .root = -1 };
 	int r;
 
-	argv[0] = name;
-	argp_err_exit_status = KU_EXIT_USAGE;
-	if (argp_parse(&ku_fsck_argp, argc, argv, 0, NULL, &f))
+	if (ku_parse_args("kunion fsck", &ku_fsck_argp, argc, argv, &f))
 		return KU_EXIT_USAGE;
 	r = ku_fsck_union(&f);
 	ku_strings_free(&f.told);

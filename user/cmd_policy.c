@@ -221,12 +221,9 @@ static const struct argp ku_policy_argp = {
 
 int ku_cmd_policy(int argc, char **argv)
 {
-	static char name[] = "kunion policy";
 	struct ku_policy_words w = { .args = { .op = { .path = "", .exe = "", .comm = "", .cgroup = "", .union_path = "" } } };
 
-	argv[0] = name;
-	argp_err_exit_status = KU_EXIT_USAGE;
-	if (argp_parse(&ku_policy_argp, argc, argv, 0, NULL, &w))
+	if (ku_parse_args("kunion policy", &ku_policy_argp, argc, argv, &w))
 		return KU_EXIT_USAGE;
 	return ku_policy_cmds[w.cmd].fn(&w.args);
 }

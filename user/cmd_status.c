@@ -8,6 +8,7 @@
 #include "ctl/client.h"
 #include "ctl/server.h"
 #include "log.h"
+#include "opts.h"
 #include "util.h"
 
 struct ku_status {
@@ -125,12 +126,10 @@ int ku_cmd_status(int argc, char **argv)
 	};
 	struct ku_status s = { .socket = KU_CTL_SOCKET };
 	struct json_object *reply = NULL;
-	char name[] = "kunion status", err[512] = "";
+	char err[512] = "";
 	int n;
 
-	argp_err_exit_status = KU_EXIT_USAGE;
-	argv[0] = name;
-	if (argp_parse(&argp, argc, argv, 0, NULL, &s))
+	if (ku_parse_args("kunion status", &argp, argc, argv, &s))
 		return KU_EXIT_USAGE;
 	n = ku_ctl_ask(s.socket, "Status", NULL, &reply, err);
 	if (n) {

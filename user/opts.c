@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cmd.h"
 #include "util.h"
 
 int ku_parse_size(const char *text, uint64_t *ret)
@@ -76,4 +77,12 @@ int ku_parse_mode(const char *text, enum ku_mode *ret)
 			return 0;
 		}
 	return -EINVAL;
+}
+
+int ku_parse_args(const char *name, const struct argp *argp, int argc, char **argv, void *input)
+{
+	/* argp's name in messages, and its status where it ends by itself */
+	argv[0] = (char *)name;
+	argp_err_exit_status = KU_EXIT_USAGE;
+	return argp_parse(argp, argc, argv, 0, NULL, input) ? KU_EXIT_USAGE : KU_EXIT_OK;
 }

@@ -3,6 +3,7 @@
 #ifndef KU_OPTS_H
 #define KU_OPTS_H
 
+#include <argp.h>
 #include <linux/types.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,5 +21,8 @@ int ku_parse_pid(const char *text, pid_t *ret);
 
 /* "observe", "guard", "manage". Returns 0 or -EINVAL. */
 int ku_parse_mode(const char *text, enum ku_mode *ret);
+
+/* The command line of "kunion status", into input. Returns KU_EXIT_OK; a bad one is said on stderr, and is the end or KU_EXIT_USAGE. */
+int ku_parse_args(const char *name, const struct argp *argp, int argc, char **argv, void *input);
 
 #endif
