@@ -188,6 +188,7 @@ void ku_session_gone(struct ku_session *s, uint32_t id)
 	at->gone = true;
 	at->gone_ns = ku_now_ns();
 	s->nalive--;
+	s->nspent += at->intents != NULL;
 	if (at->u.lock_fd >= 0)
 		ku_union_unlock(&at->u);
 	/* The number will be another superblock's, which a policy read again must not meet. */
@@ -372,9 +373,9 @@ int ku_session_turn(struct ku_session *s)
 	}
 	if (ku_session_drain(s, false) && (next < 0 || next > 5))
 		next = 5;
-	if (s->ndropping) {
+	if (s->ndropping || s->nspent) {
 		ku_session_drops(s);
-		next = s->ndropping && (next < 0 || next > 5) ? 5 : next;
+		next = (s->ndropping || s->nspent) && (next < 0 || next > 5) ? 5 : next;
 	}
 	if (s->gate) {
 		int slice = ku_gate_slices(s->gate);

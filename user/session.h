@@ -124,6 +124,7 @@ struct ku_session {
 	struct ku_judge *judge;	      /* NULL without a policy */
 	struct ku_attached *unions;
 	unsigned int nunions, nalive, ndropping, room;
+	unsigned int nspent; /* gone, and their records are open still */
 	struct ku_events *events;
 	struct ku_totals totals;
 	struct ku_own_counts *own_counts;
@@ -184,7 +185,7 @@ int ku_session_add(struct ku_session *s, struct ku_attached *at, uint32_t *ret_i
  * under way on it. Returns 0, or -ENOENT.
  */
 int ku_session_drop(struct ku_session *s, uint32_t id);
-/* For session.c, each turn with ndropping: those that are. */
+/* For session.c, each turn with ndropping or nspent: those that are. */
 void ku_session_drops(struct ku_session *s);
 
 /*

@@ -52,6 +52,16 @@ static bool ku_union_pending(const struct ku_session *s, const struct ku_attache
 	return false;
 }
 
+/* A union that is gone needs its record no more than until the last copy for it has ended. */
+static void ku_session_spend(struct ku_session *s, struct ku_attached *at)
+{
+	if (!at->gone || !at->intents || ku_union_pending(s, at))
+		return;
+	ku_intents_close(at->intents);
+	at->intents = NULL;
+	s->nspent--;
+}
+
 /* A place for one more: a new one, or that of one which is long gone. NULL: none. */
 static struct ku_attached *ku_session_place(struct ku_session *s)
 {
@@ -65,6 +75,7 @@ static struct ku_attached *ku_session_place(struct ku_session *s)
 		if (!at->gone || now - at->gone_ns < KU_REUSE_NS || ku_union_pending(s, at))
 			continue;
 		ku_report_forget(s, i);
+		ku_session_spend(s, at);
 		ku_attached_close(at);
 		return at;
 	}
@@ -151,9 +162,10 @@ int ku_session_drop(struct ku_session *s, uint32_t id)
 
 void ku_session_drops(struct ku_session *s)
 {
-	for (unsigned int i = 0; i < s->nunions && s->ndropping; i++) {
+	for (unsigned int i = 0; i < s->nunions && (s->ndropping || s->nspent); i++) {
 		struct ku_attached *at = &s->unions[i];
 
+		ku_session_spend(s, at);
 		if (!at->dropping || (!at->gone && ku_union_pending(s, at)))
 			continue;
 		if (!at->gone) {
