@@ -1,0 +1,152 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# podman_vm: in the machine of podman_check: the package in the working folder is installed as the README says; podman's containers do the same
+# with its service as without. Prints a line for each test, "ok NAME" or "not ok NAME", and "done" at the end. Exit status 0 if it came to its end.
+set -u
+
+limit=600 # seconds for what takes a moment on an idle machine
+events=/var/log/kunion/events.jsonl
+
+result() { # STATUS NAME
+	if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; fi
+}
+
+# A test: its name, then what must be true. What it says is told only if it is not.
+check() {
+	local name=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		result 0 "$name"
+	else
+		echo "${said:-nothing was said}" | tail -n 40 | sed 's/^/# /'
+		result 1 "$name"
+	fi
+}
+
+# Until COMMAND... is true, but not for ever.
+until_true() {
+	local until=$((SECONDS + limit))
+
+	until "$@"; do
+		if [ "$SECONDS" -ge "$until" ]; then
+			echo "not in $limit s: $*"
+			return 1
+		fi
+		sleep 0.5
+	done
+}
+
+journal() {
+	journalctl -u kunion --no-pager -o cat -n 20
+	return 1
+}
+
+took() { # WHAT
+	echo "# $1: $SECONDS s"
+}
+
+installs() {
+	apt-get install -y --no-install-recommends ./kunion_*.deb && dpkg -s kunion | grep -q '^Status: install ok installed$'
+}
+
+runs() {
+	until_true systemctl is-active -q kunion || journal || return
+	[ "$(systemctl show -P Type kunion)" = notify ] && systemctl status --no-pager kunion
+}
+
+# No more than the unit grants: the capabilities are CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, SYS_ADMIN, SYS_RESOURCE,
+# SETFCAP, PERFMON and BPF.
+hardened() {
+	local pid status
+
+	pid=$(systemctl show -P MainPID kunion)
+	status=$(grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status")
+	echo "$status"
+	grep -q 'CapBnd:.000000c0812000df$' <<<"$status" && grep -q 'NoNewPrivs:.1$' <<<"$status" && grep -q 'Seccomp:.2$' <<<"$status" &&
+		[ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/1/ns/mnt)" ]
+}
+
+reloads() {
+	sed -i 's/^#events = /events = /' /etc/kunion/kunion.conf
+	systemctl reload kunion || journal || return
+	until_true [ -e "$events" ] || journal
+}
+
+# What the containers see, and what podman says of them.
+same() {
+	diff -u plain.out "$1"
+}
+
+# The work is worth its name: it was done, and nothing in it failed.
+works() {
+	grep -E '^-- [^0]' plain.out && return 1
+	grep -q '^chown -R 0$' plain.out && grep -q '^D /srv/app/keep/8$' plain.out && grep -q ' 1000:1000 .* ./keep/20$' plain.out
+}
+
+# No overlay is left in any mount namespace, and kunion holds nothing of one.
+unmounted() {
+	local file
+
+	for file in /proc/[0-9]*/mountinfo; do
+		if grep -s ' - overlay ' "$file"; then
+			echo "in $file, of $(cat "${file%/*}/comm")"
+			return 1
+		fi
+	done
+}
+
+told() { # CONTAINER PATTERN: an event names the container, as podman's, and holds PATTERN
+	grep -F "\"container\":\"$(cat "kunion/$1")\"" "$events" | grep -F '"runtime":"podman"' | grep -F '"event":"copyup"' | grep -qF -- "$2"
+}
+
+names_it() {
+	cut -c1-600 "$events" | grep -F '"event":"copyup"' | tail -n 10
+	until_true told server '/srv/app/keep/13"' && told server '/srv/app/data/big"' && told server '/srv/app/keep/20"' &&
+		told changer '/srv/app/data/big"' && told changer '/srv/app/keep/19"' && told changer '"op":"chown"'
+}
+
+# Each copy-up of a regular file by the container is told once. In the plain run its upper layer tells how many there are.
+each_once() {
+	local twice
+
+	twice=$(grep -F "\"container\":\"$(cat kunion/changer)\"" "$events" | grep -F '"event":"copyup"' | grep -F '"kind":"file"' |
+		grep -o '"path":"[^"]*"' | sort | uniq -d)
+	[ -z "$twice" ] || { echo "told twice: $twice" && return 1; }
+}
+
+lost() {
+	! grep -F '"event":"dropped"' "$events"
+}
+
+# While it ran; a union's counts go with its mount.
+counts() {
+	grep '^kunion_copyups_total' kunion/counts || tail -n 5 kunion/counts
+	grep -q "^kunion_copyups_total{.*container=\"[^\"]*$(cut -c1-12 kunion/server)" kunion/counts && grep -q '^# EOF$' kunion/counts
+}
+
+goes() {
+	systemctl stop kunion || journal || return
+	[ "$(systemctl show -P Result kunion)" = success ] || journal || return
+	apt-get purge -y kunion && [ ! -e /usr/sbin/kunion ] && [ ! -e /etc/kunion ] && ! systemctl is-active -q kunion
+}
+
+took "booted to here, seconds of this script"
+bash ./podman_work.sh plain >plain.out 2>&1
+took "without kunion"
+check "containers work without kunion" works
+check "apt installs the package" installs
+check "its service runs" runs
+check "with no more rights than its unit grants" hardened
+check "and reads its configuration anew" reloads
+took "installed"
+bash ./podman_work.sh kunion >kunion.out 2>&1
+took "with kunion"
+check "containers see the same with kunion" same kunion.out
+check "their file systems are unmounted" unmounted
+check "events name the container" names_it
+check "and tell each copied file once" each_once
+check "nothing was lost" lost
+check "kunion metrics tells the container's copy-ups" counts
+check "the service stops, the package can be removed" goes
+took "all"
+echo "done"
