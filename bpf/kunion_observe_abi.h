@@ -25,6 +25,7 @@ enum ku_obs_record {
 	KU_O_WAIT,	 /* struct ku_obs_wait */
 	KU_O_WRITE,	 /* struct ku_obs_write */
 	KU_O_GONE,	 /* struct ku_obs_gone */
+	KU_O_MADE,	 /* struct ku_obs_made */
 	KU_O_MAX,
 };
 
@@ -105,6 +106,14 @@ struct ku_obs_gone {
 	__u32 dev;
 };
 
+/* An overlay is being mounted, and observed from here on. */
+struct ku_obs_made {
+	__u32 type;
+	__u32 dev;
+	__u32 pid; /* who mounts it, as the initial pid namespace numbers it */
+	__u32 pad;
+};
+
 /* Of the program ku_obs_take: the copy-up of this thread with this number, which does not run any more, is over. */
 struct ku_obs_take_args {
 	__u64 id;
@@ -147,6 +156,8 @@ struct ku_obs_config {
 struct ku_obs_shared {
 	__u32 self_tgid; /* kunion, whose copy-ups are somebody else's request and told as such; 0: it makes none */
 	__u32 lsm;	 /* the kernel calls lsm/inode_copy_up: its word counts */
+	__u32 take_new;	 /* overlays that are mounted from now on are unions */
+	__u32 pad;
 	__u64 dropped[KU_O_MAX]; /* records that found no room, by kind */
 	__u64 no_room;		 /* copy-ups and waits beyond KU_MAX_ACTIVE */
 	__u64 no_counts;	 /* copy-ups and waits beyond KU_MAX_COUNTS: in the sum only */

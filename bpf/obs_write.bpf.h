@@ -110,6 +110,25 @@ KU_OBS_PROG(ku_obs_open, struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Before anybody can reach it: mount(2) has not returned, and no mount of it is there. */
+SEC("fexit/ovl_fill_super")
+KU_OBS_PROG(ku_obs_fill_super, struct super_block *sb)
+{
+	struct ku_obs_made made = { .type = KU_O_MADE, .pid = bpf_get_current_pid_tgid() >> 32 };
+	struct ku_union_cfg cfg = { .mode = KU_MODE_OBSERVE };
+	__u64 ret;
+
+	/* How many parameters it has depends on the kernel. */
+	if (bpf_get_func_ret(ctx, &ret) || (int)ret || !(ku_obs_cfg.all || ku_obs.take_new))
+		return 0;
+	made.dev = BPF_CORE_READ(sb, s_dev);
+	if (ku_obs.take_new && bpf_map_update_elem(&ku_unions, &made.dev, &cfg, BPF_ANY))
+		__sync_fetch_and_add(&ku_obs.dropped[KU_O_MADE], 1);
+	else
+		ku_obs_send(&made, KU_O_MADE, sizeof(made));
+	return 0;
+}
+
 SEC("fentry/ovl_put_super")
 KU_OBS_PROG(ku_obs_put_super, struct super_block *sb)
 {

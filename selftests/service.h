@@ -61,7 +61,7 @@ static inline bool said(const char *name, const char *what)
 static inline void as_the_unit(void)
 {
 	static const int keep[] = { CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-				    CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_SETUID, CAP_SETGID };
+				    CAP_FOWNER, CAP_FSETID, CAP_SETFCAP, CAP_SETUID, CAP_SETGID, CAP_SYS_PTRACE };
 
 	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++) {
 		size_t i = 0;

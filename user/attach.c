@@ -124,7 +124,7 @@ int ku_attach_one(struct ku_session *s, struct ku_attached *at, char err[static 
 		return n;
 	}
 	if (s->observer)
-		ku_observer_name(s->observer, dev, at->u.path);
+		ku_observer_name(s->observer, dev, at->u.ns.ino ? at->u.ns.pid : 0, at->u.path);
 	s->nalive++;
 	return 0;
 }

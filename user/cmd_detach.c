@@ -12,7 +12,7 @@
 #include "util.h"
 
 struct ku_detach {
-	const char *target, *socket; /* socket NULL: a union of a bind mount, too */
+	const char *target, *socket, *container; /* socket NULL: a union of a bind mount, too */
 	pid_t pid;
 	bool all;
 };
@@ -24,6 +24,11 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case 'S':
 		d->socket = arg;
+		return 0;
+	case 'c':
+		if (!*arg)
+			argp_error(state, "--container '': the beginning of its id, or its name");
+		d->container = arg;
 		return 0;
 	case 'p':
 		if (ku_parse_pid(arg, &d->pid))
@@ -40,7 +45,9 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (d->socket && d->pid)
 			argp_error(state, "either --pid, for a union of a bind mount, or --socket, for the daemon");
-		if (d->all && (d->target || d->pid || d->socket))
+		if (d->container && d->pid)
+			argp_error(state, "either --pid, for a union of a bind mount, or --container, for the daemon");
+		if (d->all && (d->container || d->target || d->pid || d->socket))
 			argp_error(state, "--all stands alone: it is for what 'kunion run --pin' left");
 		if (!d->all && !d->target)
 			argp_error(state, "TARGET is missing: the directory on which the union is");
@@ -52,6 +59,7 @@ static error_t ku_detach_option(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option ku_detach_options[] = {
 	{ "all", 'a', NULL, 0, "instead: remove the policy that 'kunion run --pin' left in the kernel, and every pin", 0 },
+	{ "container", 'c', "CONTAINER", 0, "TARGET as this container has it: the beginning of its id, or its name", 0 },
 	{ "socket", 'S', "PATH", 0, "only ask the daemon there (default: " KU_CTL_SOCKET ")", 0 },
 	{ "pid", 'p', "PID", 0, "TARGET as this process sees it, in its mount namespace", 0 },
 	{ 0 },
@@ -81,11 +89,11 @@ int ku_cmd_detach(int argc, char **argv)
 	/* What was done last is undone first: the daemon attached to what is mounted. */
 	if (!d.pid) {
 		char said[512] = "";
-		int n = ku_ask_detach(d.socket ? d.socket : KU_CTL_SOCKET, d.target, said);
+		int n = ku_ask_detach(d.socket ? d.socket : KU_CTL_SOCKET, d.target, d.container, said);
 
 		if (!n)
 			return KU_EXIT_OK;
-		if (d.socket || (n != -ENOENT && n != -ENOTCONN)) {
+		if (d.socket || d.container || (n != -ENOENT && n != -ENOTCONN)) {
 			ku_err("detach: %s", said);
 			return n == -ENOTCONN ? KU_EXIT_USAGE : KU_EXIT_FAIL;
 		}

@@ -72,6 +72,10 @@ static void ku_status_union(struct json_object *u)
 		printf(", %s", ku_get(u, "state"));
 	if (ku_get_int(u, "copies"))
 		printf(", %lld copies under way", ku_get_int(u, "copies"));
+	if (*ku_get(u, "container"))
+		printf("\n  of       container %s", ku_get(u, "container"));
+	if (!strcmp(ku_get(u, "elsewhere"), "true"))
+		printf("\n  mounted  in another mount namespace only; names are those it has there");
 	printf("\n  lower    %s\n", ku_get(u, "lower"));
 	printf("  upper    %s\n", ku_get(u, "upper"));
 	printf("  work     %s\n", ku_get(u, "work"));

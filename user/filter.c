@@ -99,7 +99,7 @@ bool ku_glob_match(const char *glob, const char *path)
 	}
 }
 
-static bool ku_filter_container(const char *want, const char *container)
+bool ku_filter_container(const char *want, const char *container)
 {
 	size_t len = strlen(want), hex = strspn(container, "0123456789abcdef");
 

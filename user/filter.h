@@ -24,6 +24,9 @@ struct ku_filter {
  */
 bool ku_filter_match(const struct ku_filter *f, const struct ku_event *e);
 
+/* Is it the container that is meant: by the beginning of its id, or its whole name? */
+bool ku_filter_container(const char *want, const char *container);
+
 /*
  * A path against a glob: '*' and '?' within a name, '**' across names, '**' and a slash for any number of directories, also none; a
  * backslash takes the next character as it is. A glob that does not begin with a slash may begin matching at any directory: "*.db" is

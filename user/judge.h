@@ -41,8 +41,11 @@ void ku_judge_detach(struct ku_judge *j);
 /* NULL is allowed. */
 void ku_judge_close(struct ku_judge *j);
 
-/* A union by its superblock's kernel dev_t. metacopy: a file there may be upper without its data. Returns 0 or -errno. */
-int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy);
+/*
+ * A union by its superblock's kernel dev_t. metacopy: a file there may be upper without its data. away: path is not a name here, so that what is free
+ * there is not known. Returns 0 or -errno.
+ */
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy, bool away);
 /* Also for one whose superblock is gone. */
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
 

@@ -14,6 +14,7 @@ struct ku_judge_union {
 	struct ku_judge_union *next;
 	uint32_t dev;
 	char *path;
+	bool away; /* in another mount namespace: the name it has there */
 };
 
 struct ku_judge {

@@ -45,8 +45,10 @@ int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
 
 void ku_judge_look(struct ku_judge *j)
 {
+	/* Another mount namespace's name is not to be looked up in ours. */
 	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
-		ku_budgets_look(&j->budgets, u->dev, u->path);
+		if (!u->away)
+			ku_budgets_look(&j->budgets, u->dev, u->path);
 	j->looked_ns = ku_now_ns();
 }
 
@@ -83,7 +85,7 @@ int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512])
 	return 0;
 }
 
-int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy)
+int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy, bool away)
 {
 	struct ku_judge_union *u = j->unions;
 	const char *prog;
@@ -96,6 +98,8 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool 
 		u = ku_judge_union_new(j, dev, path);
 		ku_budgets_new_union(&j->budgets, dev);
 	}
+	if (u)
+		u->away = away;
 	j->metacopy = j->metacopy || metacopy;
 	if (u && j->attached)
 		err = ku_hooks_attach(&j->hooks, ku_judge_needs(j, &j->banks[KU_POL_BANK(j->shared->gen)]), &prog);

@@ -233,7 +233,7 @@ void ku_gauges_read(struct ku_session *s, struct ku_gauges *ret)
 		ret->dropped_copyups = o->shared->dropped[KU_O_COPYUP];
 		ret->dropped_waits += o->shared->dropped[KU_O_WAIT];
 		ret->dropped_writes = o->shared->dropped[KU_O_WRITE];
-		ret->dropped_others = o->shared->no_room + o->shared->dropped[KU_O_GONE];
+		ret->dropped_others = o->shared->no_room + o->shared->dropped[KU_O_GONE] + o->shared->dropped[KU_O_MADE];
 		ret->active_max = KU_MAX_ACTIVE;
 		ret->active = ku_map_used(o->fd_active) + ku_map_used(o->fd_waits);
 		ku_bpf_hooks(o->obj, ku_gauges_hook, ret);

@@ -153,8 +153,11 @@ struct ku_mount *ku_mounts_of(struct ku_mounts *ms, uint32_t dev, uint32_t pid)
 	if (m->path[0])
 		return m;
 	snprintf(file, sizeof(file), "/proc/%u/mountinfo", pid);
-	if (ku_mountinfo_each("/proc/self/mountinfo", ku_mount_found, m) || (pid && ku_mountinfo_each(file, ku_mount_found, m)))
+	/* Another mount namespace's names are not ours: whose directory would we look at, and who would serve it? */
+	if (ku_mountinfo_each("/proc/self/mountinfo", ku_mount_found, m))
 		ku_mount_look(m);
+	else if (pid)
+		ku_mountinfo_each(file, ku_mount_found, m);
 	return m;
 }
 

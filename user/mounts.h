@@ -10,6 +10,8 @@ struct ku_mount {
 	struct ku_mount *next;
 	uint32_t dev; /* kernel dev_t */
 	bool told;    /* for the caller: a union event was written */
+	uint32_t made_by; /* for the caller: who mounted it, and when; 0: not known, or no matter any more */
+	uint64_t made_ns;
 	/* never NULL, "" where not known */
 	char *path; /* the merged directory as its mount namespace sees it */
 	char *lower, *upper;
@@ -24,7 +26,7 @@ struct ku_mounts {
 };
 
 /*
- * The mount of dev: one that was found before, or looked for in our mount namespace and then in pid's (0: nobody's). One that is not found
+ * The mount of dev (its upper file system and reflink only in our mount namespace): one that was found before, or looked for in our mount namespace and then in pid's (0: nobody's). One that is not found
  * has empty strings and is looked for again next time. NULL without memory. Belongs to m.
  */
 struct ku_mount *ku_mounts_of(struct ku_mounts *m, uint32_t dev, uint32_t pid);

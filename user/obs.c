@@ -44,6 +44,7 @@ static const struct {
 	{ "ku_obs_link", "ovl_link", KU_P_MODULE | KU_P_DETAIL, "who stands behind a link" },
 	{ "ku_obs_write", "ovl_write_iter", KU_P_MODULE | KU_P_DETAIL, "bytes written after a copy-up" },
 	{ "ku_obs_put_super", "ovl_put_super", KU_P_MODULE, "the end of a union" },
+	{ "ku_obs_fill_super", "ovl_fill_super", KU_P_MODULE, "overlays that are mounted later, until somebody names them" },
 	{ "ku_obs_down_write", "rwsem_down_write_slowpath", KU_P_DETAIL, "who stands behind a copy-up for a directory's lock" },
 	{ "ku_obs_downed_write", "rwsem_down_write_slowpath", KU_P_DETAIL, "who stands behind a copy-up for a directory's lock" },
 	{ "ku_obs_down_read", "rwsem_down_read_slowpath", KU_P_SPARED | KU_P_DETAIL, "look-ups that stand behind a copy-up" },
@@ -310,6 +311,11 @@ void ku_obs_lsm_works(const struct ku_obs *o)
 		if (!strcmp(ku_obs_progs[i].function, "bpf_lsm_inode_copy_up") && p && bpf_program__autoload(p) && !(o->unattached & (1ull << i)))
 			__atomic_store_n(&o->shared->lsm, 1, __ATOMIC_SEQ_CST);
 	}
+}
+
+void ku_obs_take_new(const struct ku_obs *o, bool on)
+{
+	__atomic_store_n(&o->shared->take_new, on, __ATOMIC_SEQ_CST);
 }
 
 int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev)

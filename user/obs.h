@@ -39,6 +39,9 @@ void ku_obs_close(struct ku_obs *o);
 int ku_obs_union_add(const struct ku_obs *o, uint32_t dev);
 int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev);
 
+/* Overlays that are mounted from now on are unions, each told by a record KU_O_MADE. Whether that can be: see ku_obs_unseen(). */
+void ku_obs_take_new(const struct ku_obs *o, bool on);
+
 /* Somebody has seen this kernel call BPF LSM programs. Otherwise that is known with the first copy-up that reaches the observer's own. */
 void ku_obs_lsm_works(const struct ku_obs *o);
 

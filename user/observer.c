@@ -13,6 +13,7 @@
 /* A wait for a directory names the copy-up behind it by number; the copy-up's own record may come a moment later. */
 #define KU_HELD_BACK_NS 300000000ull
 #define KU_RECENT 4096
+#define KU_NAMELESS_NS 2000000000ull
 #define KU_ASK_MISSED_NS 1000000000ull
 
 struct ku_recent {
@@ -118,16 +119,16 @@ void ku_observer_again(const struct ku_observer *o, void (*fn)(void *arg, const 
 			ku_tell_union(m, fn, arg);
 }
 
-void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path)
+void ku_observer_name(struct ku_observer *o, uint32_t dev, uint32_t pid, const char *path)
 {
-	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, 0);
+	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, pid);
 	char *copy = m ? strdup(path) : NULL;
 
 	if (!copy)
 		return; /* its mount point will do */
 	free(m->path);
 	m->path = copy;
-	ku_observer_mount(o, dev, 0);
+	ku_observer_mount(o, dev, pid);
 }
 
 static const char *ku_union_name(struct ku_observer *o, uint32_t dev, uint32_t pid)
@@ -292,6 +293,38 @@ static void ku_tell_totals(struct ku_observer *o, struct ku_mount *m)
 	o->ops.emit(o->ops.arg, &e);
 }
 
+/* Its mount point may not be there yet: it is looked for again for a while, for who mounted it may be gone when the first copy-up is told. */
+static void ku_on_made(struct ku_observer *o, const struct ku_obs_made *r)
+{
+	uint32_t pid = o->obs.host_pids ? r->pid : 0;
+	struct ku_mount *m;
+
+	ku_mounts_forget(&o->mounts, r->dev);
+	m = ku_mounts_of(&o->mounts, r->dev, pid);
+	if (m) {
+		m->made_by = pid;
+		m->made_ns = ku_now_ns();
+	}
+	o->ops.made(o->ops.arg, r->dev, pid);
+}
+
+/* True: some still have no name. */
+static bool ku_name_new(struct ku_observer *o)
+{
+	uint64_t now = ku_now_ns();
+	bool some = false;
+
+	for (struct ku_mount *m = o->mounts.all; m; m = m->next) {
+		if (!m->made_ns)
+			continue;
+		if (now - m->made_ns > KU_NAMELESS_NS || ku_mounts_of(&o->mounts, m->dev, m->made_by)->path[0])
+			m->made_ns = 0;
+		else
+			some = true;
+	}
+	return some;
+}
+
 static void ku_on_gone(struct ku_observer *o, uint32_t dev)
 {
 	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, 0);
@@ -328,6 +361,9 @@ static int ku_on_obs_record(void *arg, void *data, size_t size)
 		break;
 	case KU_O_WRITE:
 		ku_on_write(o, data);
+		break;
+	case KU_O_MADE:
+		ku_on_made(o, data);
 		break;
 	case KU_O_GONE:
 		ku_on_gone(o, ((const struct ku_obs_gone *)data)->dev);
@@ -376,7 +412,7 @@ static void ku_tell_lost(struct ku_observer *o, bool last)
 	e.dropped.copyups = now.dropped[KU_O_COPYUP] - o->told.dropped[KU_O_COPYUP];
 	e.dropped.waits = now.dropped[KU_O_WAIT] - o->told.dropped[KU_O_WAIT];
 	e.dropped.writes = now.dropped[KU_O_WRITE] - o->told.dropped[KU_O_WRITE];
-	e.dropped.others = now.dropped[KU_O_GONE] - o->told.dropped[KU_O_GONE] + now.no_room - o->told.no_room +
+	e.dropped.others = now.dropped[KU_O_GONE] - o->told.dropped[KU_O_GONE] + now.dropped[KU_O_MADE] - o->told.dropped[KU_O_MADE] + now.no_room - o->told.no_room +
 			   missed - o->missed;
 	e.dropped.count = e.dropped.copyups + e.dropped.waits + e.dropped.writes + e.dropped.others;
 	o->told = now;
@@ -394,6 +430,8 @@ int ku_observer_turn(struct ku_observer *o, bool last)
 	ring_buffer__consume(o->obs.ring);
 	ku_tell_late(o, last);
 	ku_tell_lost(o, last);
+	if (ku_name_new(o))
+		return 5;
 	return o->late ? 50 : -1;
 }
 

@@ -11,6 +11,8 @@ struct ku_observer;
 
 struct ku_observer_ops {
 	void (*emit)(void *arg, const struct ku_event *e);
+	/* An overlay is being mounted by process pid (0: not known), and observed already. */
+	void (*made)(void *arg, uint32_t dev, uint32_t pid);
 	/* A union's superblock ended. */
 	void (*gone)(void *arg, uint32_t dev);
 	/*
@@ -52,8 +54,8 @@ void ku_observer_hurry(struct ku_observer *o);
 /* What is only known by asking: bytes changed since, and each union's totals. Before ku_observer_close(). */
 void ku_observer_finish(struct ku_observer *o);
 
-/* What the union of dev is to be called, in place of its mount point; tells its union event. */
-void ku_observer_name(struct ku_observer *o, uint32_t dev, const char *path);
+/* What the union of dev is to be called, in place of its mount point in pid's mount namespace or ours (0); tells its union event. */
+void ku_observer_name(struct ku_observer *o, uint32_t dev, uint32_t pid, const char *path);
 
 /* The union events told so far, again, to fn. */
 void ku_observer_again(const struct ku_observer *o, void (*fn)(void *arg, const struct ku_event *e), void *arg);

@@ -37,6 +37,9 @@ struct ku_session_opts {
 	unsigned int room;   /* so many unions may come later, by ku_session_add(); the session lives without any then */
 	void (*on_event)(void *arg, const struct ku_event *e); /* in the loop's thread; may be NULL */
 	void *event_arg;
+	/* An overlay was mounted by process pid (0: not known) and is observed, or a union's superblock ended; in the loop's thread; may be NULL */
+	void (*on_super)(void *arg, uint32_t dev, uint32_t pid, bool made);
+	void *super_arg;
 	/*
 	 * A copy of ku_session_submit() is over: result 0 (also when it was upper already), or -errno. by_kernel: the holder test or
 	 * something else left it to the kernel.
@@ -177,6 +180,9 @@ struct ku_attached *ku_session_union(struct ku_session *s, uint32_t id);
  */
 int ku_session_look(const struct ku_session *s, const char *path, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
 		    char err[static 512]);
+/* look, for one that ku_scan() found, which is taken over with success. */
+int ku_session_look_found(const struct ku_session *s, struct ku_union *u, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
+			  char err[static 512]);
 int ku_session_ready(struct ku_attached *at, char err[static 512]);
 void ku_attached_close(struct ku_attached *at);
 int ku_session_add(struct ku_session *s, struct ku_attached *at, uint32_t *ret_id, char err[static 512]);

@@ -30,9 +30,20 @@ static void ku_observed(void *arg, const struct ku_event *e)
 	ku_session_emit(s, e);
 }
 
+static void ku_observed_made(void *arg, uint32_t dev, uint32_t pid)
+{
+	struct ku_session *s = arg;
+
+	if (s->opts.on_super)
+		s->opts.on_super(s->opts.super_arg, dev, pid, true);
+}
+
 static void ku_observed_gone(void *arg, uint32_t dev)
 {
 	struct ku_session *s = arg;
+
+	if (s->opts.on_super)
+		s->opts.on_super(s->opts.super_arg, dev, 0, false);
 
 	for (unsigned int i = 0; i < s->nunions; i++)
 		if (!s->unions[i].gone && ku_kernel_dev(s->unions[i].u.dev) == dev)
@@ -105,7 +116,7 @@ static bool ku_observed_asker(void *arg, uint32_t tid, uint64_t ns, struct ku_ta
 /* What observe mode is for; the others do their work without it. */
 bool ku_session_observe(struct ku_session *s, char err[static 512])
 {
-	struct ku_observer_ops ops = { .emit = ku_observed, .gone = ku_observed_gone, .own = ku_observed_own,
+	struct ku_observer_ops ops = { .emit = ku_observed, .made = ku_observed_made, .gone = ku_observed_gone, .own = ku_observed_own,
 				       .asker = ku_observed_asker, .own_wait = ku_observed_own_wait, .add = ku_observed_add, .arg = s };
 	bool alone = s->opts.mode == KU_MODE_OBSERVE;
 	int n;

@@ -93,7 +93,7 @@ int ku_session_policy_add(struct ku_session *s, const struct ku_attached *at, ch
 		return 0;
 	/* The number may be that of a superblock that is gone. */
 	ku_judge_union_remove(s->judge, dev);
-	n = ku_judge_union_add(s->judge, dev, at->u.path, at->u.metacopy);
+	n = ku_judge_union_add(s->judge, dev, at->u.path, at->u.metacopy, at->u.ns.ino);
 	if (n)
 		snprintf(err, 512, "%s: cannot put the policy in force: %s", at->u.path, strerror(-n));
 	return n;
@@ -105,7 +105,8 @@ bool ku_session_policy_on(struct ku_session *s, char err[static 512])
 		return true;
 	/* Unions first: there is no moment at which only some are under it. */
 	for (unsigned int i = 0; i < s->nunions; i++) {
-		int n = ku_judge_union_add(s->judge, ku_kernel_dev(s->unions[i].u.dev), s->unions[i].u.path, s->unions[i].u.metacopy);
+		int n = ku_judge_union_add(s->judge, ku_kernel_dev(s->unions[i].u.dev), s->unions[i].u.path, s->unions[i].u.metacopy,
+					   s->unions[i].u.ns.ino);
 
 		if (n) {
 			snprintf(err, 512, "%s: cannot put the policy in force: %s", s->unions[i].u.path, strerror(-n));

@@ -10,12 +10,10 @@
 /* A record that names a union that is gone is read in the next turn: its place is another's only well after that. */
 #define KU_REUSE_NS 5000000000ull
 
-int ku_session_look(const struct ku_session *s, const char *path, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
-		    char err[static 512])
+static int ku_session_may(const struct ku_session *s, const char *path, enum ku_mode mode, char err[static 512])
 {
 	static const char *const modes[] = { [KU_MODE_OBSERVE] = "observe", [KU_MODE_GUARD] = "guard", [KU_MODE_MANAGE] = "manage" };
 
-	*at = (struct ku_attached){ .u.lock_fd = -1, .mode = mode, .min_size = min_size };
 	/* What a higher mode needs was not loaded. */
 	if (mode > s->opts.mode) {
 		snprintf(err, 512, "%.200s: mode %s is more than the daemon was started for, which is %s; see mode in its configuration", path,
@@ -26,7 +24,31 @@ int ku_session_look(const struct ku_session *s, const char *path, enum ku_mode m
 		snprintf(err, 512, "%.200s: nothing can be observed here: %.200s", path, s->unobserved);
 		return -EOPNOTSUPP;
 	}
-	return ku_union_open(path, &at->u, err);
+	return 0;
+}
+
+int ku_session_look(const struct ku_session *s, const char *path, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
+		    char err[static 512])
+{
+	int n = ku_session_may(s, path, mode, err);
+
+	*at = (struct ku_attached){ .u.lock_fd = -1, .mode = mode, .min_size = min_size };
+	return n ? n : ku_union_open(path, &at->u, err);
+}
+
+int ku_session_look_found(const struct ku_session *s, struct ku_union *u, enum ku_mode mode, uint64_t min_size, struct ku_attached *at,
+			  char err[static 512])
+{
+	int n = ku_session_may(s, u->path, mode, err);
+
+	*at = (struct ku_attached){ .u.lock_fd = -1, .mode = mode, .min_size = min_size };
+	if (!n && mode != KU_MODE_OBSERVE)
+		n = ku_union_enter(u, err);
+	if (n)
+		return n;
+	at->u = *u;
+	*u = (struct ku_union){ .lock_fd = -1 };
+	return 0;
 }
 
 int ku_session_ready(struct ku_attached *at, char err[static 512])

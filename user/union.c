@@ -170,9 +170,9 @@ bool ku_mount_volatile(const char *options)
 }
 
 /* The mountinfo line of a mount: 0 and the line (the caller frees it) with its fields, or -errno. */
-static int ku_mountinfo_find(uint64_t id, struct ku_mountinfo *ret, char **ret_line)
+static int ku_mountinfo_find(const char *file, uint64_t id, struct ku_mountinfo *ret, char **ret_line)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_fclose_ FILE *f = fopen(file, "re");
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
@@ -206,6 +206,8 @@ bool ku_mount_option_on(const char *options, const char *name)
 
 static int ku_union_options(struct ku_union *u, const char *options)
 {
+	char where[KU_CONTAINER_MAX + 16] = "";
+
 	u->upperdir = ku_mount_option(options, "upperdir");
 	if (!u->upperdir)
 		return errno ? -errno : -EROFS;
@@ -217,8 +219,13 @@ static int ku_union_options(struct ku_union *u, const char *options)
 	u->workdir = ku_mount_option(options, "workdir");
 	if (!u->workdir)
 		return errno ? -errno : -EINVAL;
+	/* Names of another mount namespace are others' there, too. */
+	if (u->ns.ino && u->container[0])
+		snprintf(where, sizeof(where), "container %s:", u->container);
+	else if (u->ns.ino)
+		snprintf(where, sizeof(where), "mnt %llu:", (unsigned long long)u->ns.ino);
 	/* With the prefix: mounts of different parts record paths below different roots. */
-	if (asprintf(&u->key, "%s//%s", u->upperdir, u->prefix) < 0) {
+	if (asprintf(&u->key, "%s%s//%s", where, u->upperdir, u->prefix) < 0) {
 		u->key = NULL;
 		return -ENOMEM;
 	}
@@ -270,7 +277,7 @@ static int ku_union_look(struct ku_union *u, const char *path, bool writable, ch
 	if (!(st.stx_mask & STATX_MNT_ID))
 		return ku_union_err(err, -ENOSYS, path, "this kernel does not tell mounts apart; Linux 6.1 is needed");
 
-	r = ku_mountinfo_find(st.stx_mnt_id, &m, &line);
+	r = ku_mountinfo_find("/proc/self/mountinfo", st.stx_mnt_id, &m, &line);
 	if (r < 0)
 		return ku_union_err(err, r, path, "its mount is not in /proc/self/mountinfo; run in its mount namespace and root");
 	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
@@ -287,6 +294,61 @@ static int ku_union_look(struct ku_union *u, const char *path, bool writable, ch
 	if (r == -EROFS)
 		return ku_union_err(err, r, path, "this overlay has no upper layer, so nothing in it can change");
 	return r < 0 ? ku_union_err(err, r, path, "%s", strerror(-r)) : 0;
+}
+
+int ku_union_of(const struct ku_mountinfo *m, const struct ku_ns_seen *ns, struct ku_union *ret)
+{
+	struct ku_union u = { .lock_fd = -1, .mnt_id = m->id, .dev = makedev(m->major, m->minor) };
+	int r = -ENOMEM;
+
+	if (ku_has_option(m->options, "ro") || ku_has_option(m->super_options, "ro"))
+		return -EROFS;
+	if (ns) {
+		u.ns = ns->ns;
+		memcpy(u.container, ns->container, sizeof(u.container));
+	}
+	u.ours = !strcmp(m->source, KU_UNION_SOURCE);
+	u.path = strdup(m->mountpoint);
+	u.prefix = strdup(m->root);
+	if (u.path && u.prefix)
+		r = ku_union_options(&u, m->super_options);
+	if (r)
+		ku_union_close(&u);
+	else
+		*ret = u;
+	return r;
+}
+
+void ku_union_mountinfo(const struct ku_union *u, char name[static KU_MOUNTINFO_NAME])
+{
+	if (u->ns.ino)
+		snprintf(name, KU_MOUNTINFO_NAME, "/proc/%u/mountinfo", ku_ns_pid(&u->ns));
+	else
+		snprintf(name, KU_MOUNTINFO_NAME, "/proc/self/mountinfo");
+}
+
+bool ku_union_is_there(const struct ku_union *u)
+{
+	_cleanup_free_ char *line = NULL;
+	char name[KU_MOUNTINFO_NAME];
+	struct ku_mountinfo m;
+
+	ku_union_mountinfo(u, name);
+	return !ku_mountinfo_find(name, u->mnt_id, &m, &line) && makedev(m.major, m.minor) == u->dev;
+}
+
+int ku_union_enter(struct ku_union *u, char err[static KU_UNION_ERR])
+{
+	_cleanup_close_ int fd = -1;
+
+	/* What is below may be served by the container itself, and would keep us waiting. */
+	if (u->ns.ino && ku_ns_is_users(&u->ns))
+		return ku_union_err(err, -EOPNOTSUPP, u->path, "in a mount namespace of another user namespace, where only mode observe works");
+	fd = ku_union_root(u);
+	if (fd < 0)
+		return ku_union_err(err, fd, u->path, "cannot be opened where it is mounted: %s", strerror(-fd));
+	u->mnt_unique = ku_mnt_unique(fd);
+	return 0;
 }
 
 static int ku_union_new(const char *path, struct ku_union *ret, bool writable, char err[static KU_UNION_ERR])
@@ -401,13 +463,17 @@ void ku_union_close(struct ku_union *u)
 
 int ku_union_root(const struct ku_union *u)
 {
-	_cleanup_close_ int fd = open(u->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = -1;
 	struct statx st;
 
-	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
+	fd = u->ns.ino ? ku_ns_open(&u->ns, u->mnt_id) : open(u->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return u->ns.ino ? fd : -errno;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
 		return -errno;
+	/* Who races with mounts and renames leads to another mount, or to none. */
 	if (makedev(st.stx_dev_major, st.stx_dev_minor) != u->dev || st.stx_mnt_id != u->mnt_id ||
-	    ku_mnt_unique(fd) != u->mnt_unique)
+	    !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT) || (u->mnt_unique && ku_mnt_unique(fd) != u->mnt_unique))
 		return -ESTALE;
 	return ku_take_fd(&fd);
 }

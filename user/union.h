@@ -7,11 +7,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "ns.h"
+
 #define KU_UNION_ERR 256
 #define KU_UNION_SOURCE "kunion" /* what mountinfo shows as source of an overlay that is ours */
 
+struct ku_mountinfo;
+
 struct ku_union {
-	char *path;	/* merged directory: absolute, no symbolic links */
+	char *path;	/* merged directory: absolute, no symbolic links; in another mount namespace as a process there has it */
 	char *prefix;	/* what of the overlay is mounted there: "/", or "/a/b" for a bind mount of a part */
 	char *upperdir; /* as the overlay's options say: perhaps relative, of another mount namespace, with its backslashes */
 	char *lowerdir; /* "" where the kernel shows none; layers parted by ':', with their backslashes */
@@ -21,6 +25,8 @@ struct ku_union {
 	uint64_t mnt_id;
 	uint64_t mnt_unique; /* never used again, unlike mnt_id and dev; 0 before Linux 6.8 */
 	bool metacopy, volatile_, index, userxattr, nfs_export, redirect_dir; /* the options in force */
+	struct ku_ns ns; /* the mount namespace that path is of; ino 0: ours */
+	char container[KU_CONTAINER_MAX]; /* whose root it is, or in whose mount namespace; "" for none */
 	bool ours; /* `kunion attach --upper` put it over what is its lower layer */
 	int lock_fd;
 };
@@ -33,6 +39,22 @@ int ku_union_open(const char *path, struct ku_union *ret, char err[static KU_UNI
 
 /* The same for who only looks: it may be read-only, too. */
 int ku_union_inspect(const char *path, struct ku_union *ret, char err[static KU_UNION_ERR]);
+
+/*
+ * The same for a line of another mount namespace's mountinfo (m's strings are not kept), with nothing opened: what is there is known by number only.
+ * ns NULL: ours. Returns 0, -EROFS: read-only, or without an upper layer; -ENOMEM, -EINVAL.
+ */
+int ku_union_of(const struct ku_mountinfo *m, const struct ku_ns_seen *ns, struct ku_union *ret);
+
+/* For who will open files of a union of ku_union_of() in another mount namespace. 0, or -errno with a line in err. */
+int ku_union_enter(struct ku_union *u, char err[static KU_UNION_ERR]);
+
+/* Is its mount still where it was found? */
+bool ku_union_is_there(const struct ku_union *u);
+
+/* The mountinfo file that has its mount. */
+#define KU_MOUNTINFO_NAME 48
+void ku_union_mountinfo(const struct ku_union *u, char name[static KU_MOUNTINFO_NAME]);
 
 /* Also ends the lock. Harmless on a zeroed struct whose lock_fd is -1 and on a closed one. */
 void ku_union_close(struct ku_union *u);

@@ -72,9 +72,28 @@ static inline int fake_attach(void *arg, const char *path, const char *mode, int
 	return 0;
 }
 
-static inline int fake_detach(void *arg, const char *path, uint64_t *ret_ticket, char err[512])
+static inline int fake_attach_all(void *arg, const struct ku_ctl_all *all, struct json_object **ret, char err[512])
 {
 	struct fake *f = arg;
+
+	if (all->pid == 404) {
+		snprintf(err, 512, "process 404: there is none of that number");
+		return -ESRCH;
+	}
+	snprintf(f->path, sizeof(f->path), "%u|%s|%s", all->pid, all->container ?: "", all->match ?: "");
+	snprintf(f->mode, sizeof(f->mode), "%s", all->mode ?: "");
+	f->min_size = all->min_size;
+	*ret = json_object_new_object();
+	json_object_object_add(*ret, "unions", json_object_new_array());
+	return 0;
+}
+
+static inline int fake_detach(void *arg, const char *path, const char *container, uint64_t *ret_ticket, char err[512])
+{
+	struct fake *f = arg;
+
+	if (container && strcmp(container, "c0ffee"))
+		return -ENOENT;
 
 	(void)err;
 	if (strcmp(path, f->path))
@@ -114,7 +133,7 @@ static inline int fake_reload(void *arg, char err[512])
 
 #define FAKE_OPS(f)                                                                                              \
 	{                                                                                                        \
-		.attach = fake_attach, .detach = fake_detach, .detached = fake_detached, .status = fake_status, \
+		.attach = fake_attach, .attach_all = fake_attach_all, .detach = fake_detach, .detached = fake_detached, .status = fake_status, \
 		.metrics = fake_status, .live = fake_status, .policy = fake_status, .reload = fake_reload,      \
 		.listen = fake_listen, .unlisten = fake_unlisten, .settle = fake_settle, .arg = (f)             \
 	}

@@ -117,6 +117,15 @@ KTAP_TEST(calls)
 		{ false, "{\"method\":\"io.kunion.Monitor\",\"more\":true,\"parameters\":{\"x\":1}}", "{\"parameters\":{\"parameter\":\"x\"}" },
 		{ false, "{\"method\":\"io.kunion.Live\"}", "{\"parameters\":{\"text\":\"\"}}" },
 		{ false, "{\"method\":\"io.kunion.Policy\"}", "{\"parameters\":{\"text\":\"\"}}" },
+		{ true, "{\"method\":\"io.kunion.Detach\",\"parameters\":{\"path\":\"/m\\\\xffx\",\"container\":\"c0ffee\"}}", "LATER" },
+		{ true, "{\"method\":\"io.kunion.Detach\",\"parameters\":{\"path\":\"/m\\\\xffx\",\"container\":\"tea\"}}", "{\"parameters\":{\"path\":" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"pid\":0}}", "{\"parameters\":{\"parameter\":\"pid\"}" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"pid\":4294967297}}", "{\"parameters\":{\"parameter\":\"pid\"}" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"pid\":1,\"container\":\"x\"}}", "{\"parameters\":{\"parameter\":\"pid\"}" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"container\":\"\"}}", "{\"parameters\":{\"parameter\":\"container\"}" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"match\":7}}", "{\"parameters\":{\"parameter\":\"match\"}" },
+		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"pid\":404}}", "{\"parameters\":{\"reason\":\"ESRCH\"" },
+		{ false, "{\"method\":\"io.kunion.AttachAll\"}", "{\"parameters\":{},\"error\":\"org.varlink.service.PermissionDenied\"}" },
 		{ true, "{\"method\":5}", "BAD" },
 		{ true, "{}", "BAD" },
 		{ true, "{\"method\":\"io.kunion.Status\",\"parameters\":[]}", "BAD" },
@@ -138,7 +147,7 @@ KTAP_TEST(calls)
 /* Each method and error of the description is there, and the other way round. */
 KTAP_TEST(description_is_true)
 {
-	static const char *const methods[] = { "Attach", "Detach", "Status", "Metrics", "Live", "Policy", "Monitor", "Reload" };
+	static const char *const methods[] = { "Attach", "AttachAll", "Detach", "Status", "Metrics", "Live", "Policy", "Monitor", "Reload" };
 	struct fake f = { 0 };
 	const struct ku_ctl_ops ops = FAKE_OPS(&f);
 	const char *text = ku_ctl_interface();

@@ -81,11 +81,14 @@ int ku_about_options(const char *options, struct ku_about *ret)
 
 int ku_about_read(const struct ku_union *u, struct ku_about *ret)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
+	char name[KU_MOUNTINFO_NAME];
 	struct ku_mountinfo m;
 	size_t size = 0;
 
+	ku_union_mountinfo(u, name);
+	f = fopen(name, "re");
 	if (!f)
 		return -errno;
 	while (getline(&line, &size, f) >= 0)

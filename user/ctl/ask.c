@@ -37,14 +37,76 @@ int ku_ask_attach(const char *socket, const char *path, const char *mode, int64_
 	return n == -ENOTCONN ? KU_EXIT_USAGE : n ? KU_EXIT_FAIL : KU_EXIT_OK;
 }
 
-int ku_ask_detach(const char *socket, const char *path, char err[static 512])
+/* One line each; a control character would be the terminal's. */
+static void ku_ask_lines(struct json_object *reply, const char *key, const char *field, void (*say)(const char *line))
+{
+	struct json_object *list, *o;
+
+	if (!json_object_object_get_ex(reply, key, &list) || !json_object_is_type(list, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		_cleanup_free_ char *line = NULL;
+
+		o = json_object_array_get_idx(list, i);
+		if (field && !json_object_object_get_ex(o, field, &o))
+			continue;
+		line = strdup(json_object_get_string(o) ?: "");
+		for (char *c = line; c && *c; c++)
+			if ((unsigned char)*c < 0x20 || *c == 0x7f)
+				*c = '?';
+		if (line)
+			say(line);
+	}
+}
+
+static void ku_ask_attached(const char *line)
+{
+	puts(line);
+}
+
+static void ku_ask_failed(const char *line)
+{
+	ku_err("attach: %s", line);
+}
+
+int ku_ask_attach_all(const char *socket, const struct ku_ctl_all *all)
+{
+	struct json_object *params = json_object_new_object(), *reply = NULL, *failed;
+	char err[512] = "";
+	int n;
+
+	if (all->pid)
+		json_object_object_add(params, "pid", json_object_new_int64(all->pid));
+	if (all->container)
+		ku_ctl_add_bytes(params, "container", all->container);
+	if (all->match)
+		ku_ctl_add_bytes(params, "match", all->match);
+	if (all->mode)
+		json_object_object_add(params, "mode", json_object_new_string(all->mode));
+	if (all->min_size >= 0)
+		json_object_object_add(params, "min_size", json_object_new_int64(all->min_size));
+	n = ku_ctl_ask(socket, "AttachAll", params, &reply, err);
+	if (n) {
+		ku_err("attach: %s", err);
+		return n == -ENOTCONN ? KU_EXIT_USAGE : KU_EXIT_FAIL;
+	}
+	ku_ask_lines(reply, "unions", "path", ku_ask_attached);
+	ku_ask_lines(reply, "failed", NULL, ku_ask_failed);
+	n = json_object_object_get_ex(reply, "failed", &failed) && json_object_array_length(failed);
+	json_object_put(reply);
+	return n || fflush(stdout) ? KU_EXIT_FAIL : KU_EXIT_OK;
+}
+
+int ku_ask_detach(const char *socket, const char *path, const char *container, char err[static 512])
 {
 	/* Its name, if it is there no more. */
-	_cleanup_free_ char *real = realpath(path, NULL);
+	_cleanup_free_ char *real = container ? NULL : realpath(path, NULL);
 	struct json_object *params = json_object_new_object(), *reply = NULL;
 	int n;
 
 	ku_ctl_add_bytes(params, "path", real ? real : path);
+	if (container)
+		ku_ctl_add_bytes(params, "container", container);
 	n = ku_ctl_ask(socket, "Detach", params, &reply, err);
 	json_object_put(reply);
 	return n;

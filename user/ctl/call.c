@@ -36,6 +36,13 @@ void ku_ctl_add_bytes(struct json_object *o, const char *key, const char *bytes)
 	json_object_object_add(o, key, json_object_new_string(text ? text : ""));
 }
 
+void ku_ctl_add_line(struct json_object *array, const char *line)
+{
+	_cleanup_free_ char *text = ku_escape_bytes(line);
+
+	json_object_array_add(array, json_object_new_string(text ? text : ""));
+}
+
 struct json_object *ku_ctl_reply(struct json_object *parameters)
 {
 	struct json_object *o = json_object_new_object();
@@ -111,6 +118,54 @@ static char *ku_call_path(const struct ku_call *c, struct json_object **ret_erro
 	return NULL;
 }
 
+/* A text of the parameters as bytes, to be freed; NULL: not there. False: *ret_error. */
+static bool ku_call_text(const struct ku_call *c, const char *name, char **ret, struct json_object **ret_error)
+{
+	struct json_object *o;
+
+	*ret = NULL;
+	if (!json_object_object_get_ex(c->params, name, &o) || !o)
+		return true;
+	if (json_object_is_type(o, json_type_string) && json_object_get_string_len(o) &&
+	    strlen(json_object_get_string(o)) == (size_t)json_object_get_string_len(o))
+		*ret = strdup(json_object_get_string(o));
+	if (*ret)
+		ku_unescape_bytes(*ret);
+	else
+		*ret_error = ku_call_invalid(name);
+	return *ret;
+}
+
+static struct json_object *ku_call_attach_all(struct ku_call *c)
+{
+	_cleanup_free_ char *container = NULL, *match = NULL, *mode = NULL;
+	struct json_object *o, *error = NULL, *p = NULL;
+	struct ku_ctl_all all = { .min_size = -1 };
+	char err[512] = "";
+	int64_t pid;
+	int n;
+
+	if (!ku_call_text(c, "container", &container, &error) || !ku_call_text(c, "match", &match, &error) ||
+	    !ku_call_text(c, "mode", &mode, &error))
+		return error;
+	if (json_object_object_get_ex(c->params, "pid", &o) && o) {
+		pid = json_object_get_int64(o);
+		if (!json_object_is_type(o, json_type_int) || pid < 1 || pid > INT32_MAX || container)
+			return ku_call_invalid("pid");
+		all.pid = (uint32_t)pid;
+	}
+	if (json_object_object_get_ex(c->params, "min_size", &o) && o) {
+		all.min_size = json_object_get_int64(o);
+		if (!json_object_is_type(o, json_type_int) || all.min_size < 0)
+			return ku_call_invalid("min_size");
+	}
+	all.container = container;
+	all.match = match;
+	all.mode = mode;
+	n = c->ops->attach_all(c->ops->arg, &all, &p, err);
+	return n ? ku_ctl_failed(n, err) : ku_ctl_reply(p);
+}
+
 static struct json_object *ku_call_attach(struct ku_call *c)
 {
 	struct json_object *o, *about = NULL, *p, *error = NULL;
@@ -146,13 +201,13 @@ static struct json_object *ku_call_attach(struct ku_call *c)
 static struct json_object *ku_call_detach(struct ku_call *c)
 {
 	struct json_object *error = NULL, *p;
-	_cleanup_free_ char *path = ku_call_path(c, &error);
+	_cleanup_free_ char *path = ku_call_path(c, &error), *container = NULL;
 	char err[512] = "";
 	int n;
 
-	if (!path)
+	if (!path || !ku_call_text(c, "container", &container, &error))
 		return error;
-	n = c->ops->detach(c->ops->arg, path, &c->answer->ticket, err);
+	n = c->ops->detach(c->ops->arg, path, container, &c->answer->ticket, err);
 	if (n == -ENOENT) {
 		p = json_object_new_object();
 		if (p)
@@ -261,7 +316,9 @@ static const struct {
 	{ KU_SERVICE ".GetInfo", ku_call_info, false, (const char *const[]){ NULL } },
 	{ KU_SERVICE ".GetInterfaceDescription", ku_call_describe, false, (const char *const[]){ "interface", NULL } },
 	{ "io.kunion.Attach", ku_call_attach, true, (const char *const[]){ "path", "mode", "min_size", NULL } },
-	{ "io.kunion.Detach", ku_call_detach, true, (const char *const[]){ "path", NULL } },
+	{ "io.kunion.AttachAll", ku_call_attach_all, true,
+	  (const char *const[]){ "pid", "container", "match", "mode", "min_size", NULL } },
+	{ "io.kunion.Detach", ku_call_detach, true, (const char *const[]){ "path", "container", NULL } },
 	{ "io.kunion.Status", ku_call_status, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Metrics", ku_call_metrics, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Live", ku_call_live, false, (const char *const[]){ NULL } },

@@ -9,12 +9,21 @@
 
 struct json_object;
 
+/* Of AttachAll: neither pid (0) nor container (NULL): all there are, and those to come. match, mode NULL, min_size below 0: not given. */
+struct ku_ctl_all {
+	uint32_t pid;
+	const char *container, *match, *mode;
+	int64_t min_size;
+};
+
 /* What the calls act on. All return 0, or -errno with a line in err; file names are bytes here. */
 struct ku_ctl_ops {
 	/* mode NULL, min_size below 0: as configured. *ret: the union */
 	int (*attach)(void *arg, const char *path, const char *mode, int64_t min_size, struct json_object **ret, char err[512]);
-	/* Begins; *ret_ticket for detached(). -ENOENT: not attached */
-	int (*detach)(void *arg, const char *path, uint64_t *ret_ticket, char err[512]);
+	/* *ret: the reply's parameters */
+	int (*attach_all)(void *arg, const struct ku_ctl_all *all, struct json_object **ret, char err[512]);
+	/* Begins; container NULL: whosever; *ret_ticket for detached(). -ENOENT: not attached */
+	int (*detach)(void *arg, const char *path, const char *container, uint64_t *ret_ticket, char err[512]);
 	bool (*detached)(void *arg, uint64_t ticket);
 	/* The reply's parameters */
 	int (*status)(void *arg, struct json_object **ret, char err[512]);
@@ -60,6 +69,9 @@ struct json_object *ku_ctl_failed(int err, const char *message);
 
 /* The interface's description, NUL-terminated. */
 const char *ku_ctl_interface(void);
+
+/* Adds a line of text to an array, escaped. */
+void ku_ctl_add_line(struct json_object *array, const char *line);
 
 /* Adds a file's name, escaped. */
 void ku_ctl_add_bytes(struct json_object *o, const char *key, const char *bytes);

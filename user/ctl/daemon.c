@@ -23,6 +23,11 @@ static void ku_wake(int fd)
 		ku_warn("eventfd: %s", strerror(errno));
 }
 
+void ku_daemon_wake(struct ku_daemon *d)
+{
+	ku_wake(d->wake_fd);
+}
+
 static void ku_woken(int fd)
 {
 	uint64_t n;
@@ -189,18 +194,35 @@ static void ku_control_look(struct ku_daemon *d)
 	ku_daemon_reconcile(d);
 }
 
+/* As configured: observed by BPF whoever mounts them; here they get their names. */
+static void ku_control_all(struct ku_daemon *d)
+{
+	struct json_object *unions = json_object_new_array(), *failed = json_object_new_array();
+	char err[512] = "";
+
+	if (!unions || !failed || ku_daemon_stand(d, NULL, KU_MODE_OBSERVE, d->conf.min_size, unions, failed, err))
+		ku_warn("%s", err[0] ? err : "out of memory");
+	json_object_put(unions);
+	json_object_put(failed);
+}
+
 static void *ku_control(void *arg)
 {
 	struct ku_daemon *d = arg;
 	char err[512];
+	int next;
 
 	ku_daemon_reconcile(d);
+	if (d->conf.all)
+		ku_control_all(d);
 	ku_notify("READY=1\nSTATUS=mode %s", d->conf.mode == KU_MODE_MANAGE ? "manage" : d->conf.mode == KU_MODE_GUARD ? "guard" : "observe");
 	ku_info("ready, %s", d->conf.socket);
 	for (;;) {
 		bool ended, reload;
-		int n = ku_ctl_server_turn(d->server, d->wake_fd, 1000);
+		int n;
 
+		next = ku_daemon_made(d);
+		n = ku_ctl_server_turn(d->server, d->wake_fd, next);
 		if (n)
 			ku_warn("control socket: %s", strerror(-n));
 		ku_woken(d->wake_fd);
@@ -236,6 +258,7 @@ static bool ku_daemon_start(struct ku_daemon *d)
 		.mode = d->conf.mode, .min_size = d->conf.min_size, .max_wait_ns = d->conf.max_wait_ns, .events = d->first.events,
 		.policy = d->first.policy, .answer = d->first.answer, .all = d->conf.all, .writes = d->conf.writes, .room = KU_DAEMON_UNIONS,
 		.on_event = ku_daemon_event, .event_arg = d,
+		.on_super = ku_daemon_on_super, .super_arg = d,
 	};
 	char err[512] = "";
 
@@ -280,6 +303,7 @@ static void ku_daemon_close(struct ku_daemon *d)
 	ku_ctl_server_close(d->server);
 	ku_feed_free(&d->feed);
 	ku_daemon_forget(d);
+	ku_daemon_made_free(d);
 	json_object_put(d->metrics);
 	json_object_put(d->live);
 	ku_om_free(d->om);
@@ -296,6 +320,7 @@ int ku_daemon_run(struct ku_daemon *d)
 
 	d->call_fd = d->wake_fd = -1;
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->made_lock, NULL);
 	pthread_cond_init(&d->cond, NULL);
 	ku_feed_init(&d->feed, -1);
 	n = d->read_conf(d, &d->first, err);

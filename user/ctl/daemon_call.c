@@ -6,6 +6,7 @@
 #include "counts.h"
 #include "ctl/daemon.h"
 #include "opts.h"
+#include "scan.h"
 #include "util.h"
 
 static const char *ku_mode_text(enum ku_mode mode)
@@ -37,6 +38,9 @@ struct json_object *ku_daemon_union_json(const struct ku_entry *e)
 	ku_add_text(o, "why", why);
 	ku_add_text(o, "state", e->dropping ? "detaching" : "attached");
 	json_object_object_add(o, "configured", json_object_new_boolean(e->configured != NULL));
+	json_object_object_add(o, "automatic", json_object_new_boolean(e->automatic));
+	ku_ctl_add_bytes(o, "container", e->container);
+	json_object_object_add(o, "elsewhere", json_object_new_boolean(e->elsewhere));
 	ku_ctl_add_bytes(o, "lower", e->lower);
 	ku_ctl_add_bytes(o, "upper", e->upper);
 	ku_ctl_add_bytes(o, "work", e->about.work ? e->about.work : "");
@@ -82,7 +86,38 @@ static int ku_call_attach(void *arg, const char *path, const char *mode_text, in
 	return n;
 }
 
-static int ku_call_detach(void *arg, const char *path, uint64_t *ret_ticket, char err[512])
+static int ku_call_attach_all(void *arg, const struct ku_ctl_all *all, struct json_object **ret, char err[512])
+{
+	struct json_object *o = json_object_new_object(), *unions = json_object_new_array(), *failed = json_object_new_array();
+	struct ku_scan_wanted wanted = { .pid = all->pid, .container = all->container, .match = all->match };
+	struct ku_daemon *d = arg;
+	enum ku_mode mode = d->conf.mode;
+	uint64_t min_size = all->min_size < 0 ? d->conf.min_size : (uint64_t)all->min_size;
+	int n;
+
+	if (!o || !unions || !failed) {
+		snprintf(err, 512, "out of memory");
+		n = -ENOMEM;
+	} else if (all->mode && ku_parse_mode(all->mode, &mode)) {
+		snprintf(err, 512, "mode '%.60s': observe, guard or manage", all->mode);
+		n = -EINVAL;
+	} else {
+		n = all->pid || all->container ? ku_daemon_attach_some(d, &wanted, mode, min_size, unions, failed, err) :
+						 ku_daemon_stand(d, all->match, mode, min_size, unions, failed, err);
+	}
+	if (n) {
+		json_object_put(o);
+		json_object_put(unions);
+		json_object_put(failed);
+		return n;
+	}
+	json_object_object_add(o, "unions", unions);
+	json_object_object_add(o, "failed", failed);
+	*ret = o;
+	return 0;
+}
+
+static int ku_call_detach(void *arg, const char *path, const char *container, uint64_t *ret_ticket, char err[512])
 {
 	struct ku_daemon *d = arg;
 	_cleanup_free_ char *real = NULL;
@@ -90,11 +125,13 @@ static int ku_call_detach(void *arg, const char *path, uint64_t *ret_ticket, cha
 	int n;
 
 	ku_daemon_sync(d);
-	e = ku_daemon_find(d, path);
-	if (!e) {
+	if (container)
+		ku_daemon_containers(d);
+	e = ku_daemon_find(d, path, container);
+	if (!e && !container) {
 		/* By another name; asked last, for what is there may hang. */
 		real = realpath(path, NULL);
-		e = real ? ku_daemon_find(d, real) : NULL;
+		e = real ? ku_daemon_find(d, real, NULL) : NULL;
 	}
 	if (!e)
 		return -ENOENT;
@@ -145,6 +182,7 @@ static int ku_call_status(void *arg, struct json_object **ret, char err[512])
 		return -ENOMEM;
 	}
 	ku_daemon_sync(d);
+	ku_daemon_containers(d);
 	ku_daemon_do(d, ku_do_status, &st);
 	ku_add_text(o, "version", KU_VERSION);
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
@@ -162,7 +200,7 @@ static int ku_call_status(void *arg, struct json_object **ret, char err[512])
 	for (size_t i = 0; i < d->conf.nunions; i++) {
 		_cleanup_free_ char *path = NULL;
 
-		if (d->wanted[i].let_go || ku_daemon_find(d, d->conf.unions[i].path))
+		if (d->wanted[i].let_go || ku_daemon_configured(d, d->conf.unions[i].path))
 			continue;
 		path = ku_escape_bytes(d->conf.unions[i].path);
 		json_object_array_add(waiting, json_object_new_string(path ? path : ""));
@@ -179,6 +217,7 @@ static int ku_call_reload(void *arg, char err[512])
 
 const struct ku_ctl_ops ku_daemon_ops = {
 	.attach = ku_call_attach,
+	.attach_all = ku_call_attach_all,
 	.detach = ku_call_detach,
 	.detached = ku_call_detached,
 	.status = ku_call_status,

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Overlays of containers: mounted in their mount namespaces only, attached by container, process or all at once; new ones seen from their first write
+ * on; let go with their mounts, which nothing keeps busy.
+ */
+#include "box.h"
+
+FX_LEAN
+
+/* In a box: layers on a tmpfs of its own, with files d/a to d/e of 1 MiB. */
+#define LAYERS                                                                                                                             \
+	"mkdir -p " FX_DIR "/box && mount -t tmpfs box " FX_DIR "/box && cd " FX_DIR "/box && mkdir -p l/d u w m other && for f in a b c d e; do dd " \
+	"if=/dev/zero of=l/d/$f bs=64k count=16 2>/dev/null; done"
+#define OVERLAY "mount -t overlay -o lowerdir=l,upperdir=u,workdir=w box "
+#define BOX FX_DIR "/box"
+#define M BOX "/m"
+
+/* Attach, and what is said of it. */
+static void by_container(struct fx *fx, struct box *b, bool manage)
+{
+	struct json_object *u, *all;
+
+	KTAP_CHECK(box_run(b, "cd " BOX " && " OVERLAY M) == 0);
+	KTAP_CHECK(BOX_KUNION("attach", "--container", "ffff") == 1 && strstr(BOX_SAID, "no process has that id"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("attach", "--pid", "999999") == 1 && strstr(BOX_SAID, "there is none"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("attach", "--pid", fx_name("%d", getpid())) == 1 && strstr(BOX_SAID, "no mount namespace of its own"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("attach", "--container", "3f1b", "--match", "/elsewhere/**") == 1 && strstr(BOX_SAID, "no writable overlay"), "%s",
+		   BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("attach", "--container", "3f1b") == 0 && !strcmp(BOX_SAID, M "\n"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("attach", "--container", "3f1b") == 1 && strstr(BOX_SAID, "attached already"), "%s", BOX_SAID);
+	u = box_union(M, SEE_ID_A, &all);
+	KTAP_REQUIRE(u, "%s", BOX_SAID);
+	KTAP_CHECK(see_is(u, "elsewhere", "true") && see_is(u, "upper", "u") && see_is(u, "in_force", manage ? "manage" : "observe"), "%s", BOX_SAID);
+	json_object_put(all);
+
+	KTAP_CHECK(box_run(b, "echo x >>" M "/d/a") == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/a", "container", SEE_ID_A, "engine",
+				 manage ? "kunion" : "kernel", "result", "ok", NULL));
+	/* Right behind a copy; and the shell below is of the container, too. */
+	KTAP_CHECK(box_run(b, "umount " M) == 0, "busy");
+	box_comes(M, NULL, false);
+}
+
+static void by_pid(struct fx *fx, struct box *b)
+{
+	KTAP_CHECK(box_run(b, "cd " BOX " && " OVERLAY M) == 0);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--pid", fx_name("%d", b->pid)) == 0 && !strcmp(BOX_SAID, M "\n"), "%s", BOX_SAID);
+	KTAP_CHECK(box_run(b, "echo x >>" M "/d/b") == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/b", "container", SEE_ID_B, "engine", "kernel", NULL));
+	KTAP_CHECK(BOX_KUNION("detach", "--container", "3f1b", M) == 1 && strstr(BOX_SAID, "is not attached"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("detach", "--container", "0011", M) == 0, "%s", BOX_SAID);
+	KTAP_CHECK(box_run(b, "echo x >>" M "/d/c && umount " M) == 0, "busy");
+	KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", "/d/c", NULL) == 0, "let go, and still seen");
+}
+
+/* Mounted and written to in one go, while nobody has looked yet. */
+static void new_ones(struct fx *fx, struct box *a, struct box *b)
+{
+	struct json_object *u, *all;
+
+	KTAP_CHECK(box_run(b, "cd " BOX " && rm -rf u/* && " OVERLAY M) == 0);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--all", "--match", BOX "/**") == 0 && strstr(BOX_SAID, M "\n"), "%s", BOX_SAID);
+	box_comes(M, SEE_ID_B, true);
+	KTAP_CHECK(box_run(a, "cd " BOX " && rm -rf u/* && " OVERLAY M " && echo x >>" M "/d/d") == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/d", "container", SEE_ID_A, NULL), "first write missed");
+	box_comes(M, SEE_ID_A, true);
+	u = box_union(M, SEE_ID_A, &all);
+	KTAP_CHECK(u && see_is(u, "automatic", "true") && see_is(u, "elsewhere", "true"), "%s", BOX_SAID);
+	json_object_put(all);
+	/* In our mount namespace, as engines do it; and one that is not meant. */
+	KTAP_REQUIRE(!mkdir(BOX "/here", 0755) || errno == EEXIST);
+	KTAP_CHECK(fx_call_now(FX_CALL(FX_OPEN_W, fx_path(fx, "d/first"))) == 0);
+	fx_sh("mkdir -p " BOX "/u2 " BOX "/w2 && mount -t overlay -o lowerdir=%s,upperdir=" BOX "/u2,workdir=" BOX "/w2 o " BOX
+	      "/here && echo x >>" BOX "/here/d/second", fx->lower);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", BOX "/here", "path", "/d/second", NULL));
+	box_comes(BOX "/here", NULL, true);
+	KTAP_CHECK(fx_event_count(fx, "event", "copyup", "union", fx->merged, NULL) == 0, "it does not match");
+	/* Named now: the standing order gives way. */
+	KTAP_CHECK(BOX_KUNION("attach", BOX "/here") == 0, "%s", BOX_SAID);
+	KTAP_CHECK(umount(BOX "/here") == 0, "%s", strerror(errno));
+	KTAP_CHECK(box_run(a, "umount " M) == 0 && box_run(b, "umount " M) == 0, "busy");
+	box_comes(BOX "/here", NULL, false);
+	box_comes(M, NULL, false);
+}
+
+/* The namespace ends with its last process: nothing of ours keeps it. */
+static void ends_with_its_processes(struct fx *fx)
+{
+	struct box b;
+
+	fx_sh("mkdir -p " FX_DIR "/kept/u " FX_DIR "/kept/w && mount -t tmpfs kept " FX_DIR "/kept && mkdir " FX_DIR "/kept/u " FX_DIR "/kept/w");
+	box_start(&b, SEE_DOCKER, false);
+	KTAP_CHECK(box_run(&b, "mkdir -p " BOX "/e && mount -t overlay -o lowerdir=%s,upperdir=" FX_DIR "/kept/u,workdir=" FX_DIR "/kept/w o " BOX "/e",
+			   fx->lower) == 0);
+	box_comes(BOX "/e", SEE_ID_A, true);
+	box_end(&b);
+	box_comes(BOX "/e", NULL, false);
+	KTAP_CHECK(umount(FX_DIR "/kept") == 0, "an overlay that nobody sees is left: %s", strerror(errno));
+}
+
+KTAP_TEST_LIMIT(containers, 400)
+{
+	struct box a, b;
+	struct fx fx;
+	bool manage;
+
+	fx_init(&fx, NULL);
+	fx_lower(&fx, "d/first", FX_MB(1), 0644);
+	fx_lower(&fx, "d/second", FX_MB(1), 0644);
+	fx_mount(&fx);
+	fx_sh("mkdir -p " BOX);
+	see_places_make();
+	box_start(&a, SEE_DOCKER, false);
+	box_start(&b, SEE_PODMAN, false);
+	KTAP_REQUIRE(box_run(&a, LAYERS) == 0 && box_run(&b, LAYERS) == 0);
+	manage = box_daemon(&fx, true, NULL);
+
+	by_container(&fx, &a, manage);
+	by_pid(&fx, &b);
+	new_ones(&fx, &a, &b);
+	ends_with_its_processes(&fx);
+	box_end(&a);
+	box_end(&b);
+	box_daemon_end(&fx);
+	see_places_remove();
+	fx_end(&fx);
+}
+
+KTAP_MAIN()
