@@ -15,6 +15,7 @@
 
 #define KU_POL_BANKS 2
 #define KU_POL_BANK(gen) ((gen) & 1)
+#define KU_DEV_NEW 0 /* no superblock has it: what is in force on unions that come, until they have a name */
 #define KU_POL_MAX_UNIONS 4096
 #define KU_POL_MAX_ACCOUNTS 65536
 /* Bytes. A record is some 120 bytes and its path: about 8000 of them. */

@@ -15,6 +15,7 @@
  * lsm/bprm_check_security, mmap_file, file_mprotect	running what is upper
  * lsm/inode_free_security, fexit/ovl_copy_up_one, ovl_create_object	what was charged and came to nothing is given back
  * lsm/file_permission; fexit/ovl_write_iter, ovl_splice_write, ovl_copy_file_range	bytes written, and no more of them
+ * fexit/ovl_fill_super	a union comes, where all that come are under the policy
  * lsm/sb_delete	a union's superblock ends: no policy is for it any more
  * syscall		ku_pol_register, ku_pol_register_gate: tell BPF who kunion and its gate's child are
  *
@@ -42,6 +43,7 @@
 #include "pol_write.bpf.h"
 #include "pol_name.bpf.h"
 #include "pol_exec.bpf.h"
+#include "pol_new.bpf.h"
 
 SEC("lsm/sb_delete")
 int BPF_PROG(ku_pol_sb_delete, struct super_block *sb)

@@ -126,4 +126,44 @@ KTAP_TEST_LIMIT(containers, 400)
 	fx_end(&fx);
 }
 
+#define POLICY FX_DIR "/policy"
+
+/* In force before mount(2) is back, for who mounts and writes in one go; and what was charged meanwhile stays charged when the union gets its name. */
+KTAP_TEST_LIMIT(policy_from_the_mounting_on, 400)
+{
+	struct box a, rootless;
+	struct fx fx;
+
+	fx_init(&fx, NULL);
+	fx_lower(&fx, "d/first", FX_MB(1), 0644);
+	fx_mount(&fx);
+	fx_sh("mkdir -p " BOX);
+	see_places_make();
+	box_start(&a, SEE_DOCKER, false);
+	box_start(&rootless, SEE_PODMAN, true);
+	KTAP_REQUIRE(box_run(&a, LAYERS) == 0 && box_run(&rootless, LAYERS) == 0);
+	fx_sh("cat >" POLICY " <<'END'\nversion = 1;\ndefault = \"allow\";\ndefault_budget = \"layer\";\n"
+	      "budgets = ( { name = \"layer\"; copy_up = \"2500K\"; } );\n"
+	      "rules = ( { name = \"no\"; path = \"/d/e\"; action = \"copy-up\"; verdict = \"deny\"; } );\nEND");
+	box_daemon(&fx, false, POLICY);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--all") == 0 && strstr(BOX_SAID, fx.merged), "%s", BOX_SAID);
+	KTAP_CHECK(box_run(&a, "cd " BOX " && " OVERLAY M " && echo x >>" M "/d/a && ! (echo x >>" M "/d/e) 2>/dev/null") == 0);
+	box_comes(M, SEE_ID_A, true);
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "policy", "union", M, "path", "/d/e", "container", SEE_ID_A, "rule", "no", NULL));
+	KTAP_CHECK(box_run(&a, "echo x >>" M "/d/b && ! (echo x >>" M "/d/c) 2>/dev/null") == 0);
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "policy", "path", "/d/c", "budget", "layer", "errno", "EDQUOT", NULL));
+	/* A rootless one has its own account. */
+	KTAP_CHECK(box_run(&rootless, "cd " BOX " && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr r " M " && echo x >>" M
+				      "/d/c && ! (echo x >>" M "/d/e) 2>/dev/null") == 0);
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/c", "container", SEE_ID_B, NULL));
+	box_comes(M, SEE_ID_B, true);
+	KTAP_CHECK(box_run(&a, "umount " M) == 0 && box_run(&rootless, "umount " M) == 0, "busy");
+	box_comes(M, NULL, false);
+	box_end(&a);
+	box_end(&rootless);
+	box_daemon_end(&fx);
+	see_places_remove();
+	fx_end(&fx);
+}
+
 KTAP_MAIN()

@@ -66,7 +66,7 @@ uint32_t ku_judge_needs(const struct ku_judge *j, const struct ku_pol_bank *bank
 
 	/* What is pinned are these hooks, whatever rules come later. Those of budgets are asked too often to be there for nothing. */
 	if (j->ops.pin)
-		actions = ~(KU_HOOK_CHARGES | KU_HOOK_WRITES);
+		actions = ~(KU_HOOK_CHARGES | KU_HOOK_WRITES | KU_HOOK_NEW);
 	if ((j->ops.open_waits || j->metacopy) && actions & 1u << KU_A_COPY_UP)
 		actions |= KU_HOOK_OPEN_COPY;
 	/* Whether an open truncates is noted there. */
@@ -74,6 +74,8 @@ uint32_t ku_judge_needs(const struct ku_judge *j, const struct ku_pol_bank *bank
 		actions |= KU_HOOK_CHARGES | KU_HOOK_OPEN_COPY;
 	if (bank->writes)
 		actions |= KU_HOOK_WRITES;
+	if (j->takes_new)
+		actions |= KU_HOOK_NEW;
 	return actions | KU_HOOK_ALWAYS;
 }
 

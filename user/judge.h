@@ -46,6 +46,11 @@ void ku_judge_close(struct ku_judge *j);
  * there is not known. Returns 0 or -errno.
  */
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy, bool away);
+/*
+ * on: overlays that are mounted from now on are unions without a name, in the kernel already; each is to be added when its name is known. Returns 0 or
+ * -errno.
+ */
+int ku_judge_take_new(struct ku_judge *j, bool on);
 /* Also for one whose superblock is gone. */
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
 

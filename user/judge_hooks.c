@@ -16,6 +16,7 @@ static const struct {
 	uint32_t needs;
 } ku_hook_needs[] = {
 	{ "ku_pol_sb_delete", KU_HOOK_ALWAYS },
+	{ "ku_pol_fill_super", KU_HOOK_NEW },
 	/* A copy-up is noted where changes are asked about: the same operation is no change besides. */
 	{ "ku_pol_copy_up", ASKS(COPY_UP) | ASKS(MODIFY) },
 	/* Every open of every file comes there, a union's twice: not for less. */

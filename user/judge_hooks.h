@@ -8,6 +8,7 @@
 #define KU_HOOKS_MAX 32
 
 /* What a hook may be needed for: bits of enum ku_pol_action, and these. */
+#define KU_HOOK_NEW (1u << 27)	     /* unions that are mounted later are under the policy, too */
 #define KU_HOOK_WRITES (1u << 28)    /* a budget limits what is written */
 #define KU_HOOK_CHARGES (1u << 29)   /* there is a budget, or space to keep free */
 #define KU_HOOK_OPEN_COPY (1u << 30) /* copy-ups are judged where a file is opened or truncated, too */

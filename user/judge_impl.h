@@ -34,6 +34,7 @@ struct ku_judge {
 	uint64_t looked_ns; /* at the free space */
 	struct ku_tell *tell;
 	struct ku_pin pin;
+	bool takes_new;	 /* ku_judge_take_new() */
 	uint64_t serial; /* of elements of ku_pol_unions */
 	struct ku_judge_hold *hold; /* NULL until a policy holds */
 	bool can_hold;

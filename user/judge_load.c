@@ -80,12 +80,14 @@ static unsigned int ku_judge_setattr_args(void)
 }
 
 /*
- * What only budgets need. Without a function that is not there to attach to, what came to nothing is given back later, or not.
+ * What only budgets need, and new unions. Without a function that is not there to attach to, what came to nothing is given back later, or not; and a
+ * new union is under the policy when user space has found it.
  */
 static const struct {
 	const char *prog, *function;
 	bool overlay; /* of overlayfs */
 } ku_budget_progs[] = {
+	{ "ku_pol_fill_super", "ovl_fill_super", true },
 	{ "ku_pol_inode_free", "bpf_lsm_inode_free_security", false },
 	{ "ku_pol_copied", "ovl_copy_up_one", true },
 	{ "ku_pol_created", "ovl_create_object", true },

@@ -88,6 +88,7 @@ int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512])
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy, bool away)
 {
 	struct ku_judge_union *u = j->unions;
+	struct ku_pol_union known;
 	const char *prog;
 	int err = 0;
 
@@ -96,7 +97,9 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool 
 		u = u->next;
 	if (!u) {
 		u = ku_judge_union_new(j, dev, path);
-		ku_budgets_new_union(&j->budgets, dev);
+		/* Not of one that came under the policy by itself: it is charged already. */
+		if (bpf_map_lookup_elem(j->fd_unions, &dev, &known))
+			ku_budgets_new_union(&j->budgets, dev);
 	}
 	if (u)
 		u->away = away;
@@ -108,6 +111,15 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool 
 	if (!err && ku_judge_policy(j)->keep_free != UINT64_MAX)
 		ku_judge_look(j);
 	return err;
+}
+
+int ku_judge_take_new(struct ku_judge *j, bool on)
+{
+	j->takes_new = on;
+	if (on)
+		return ku_judge_union_add(j, KU_DEV_NEW, "", false, true);
+	ku_judge_union_remove(j, KU_DEV_NEW);
+	return 0;
 }
 
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
@@ -127,7 +139,7 @@ const char *ku_judge_union(const struct ku_judge *j, size_t n, uint32_t *ret_dev
 {
 	const struct ku_judge_union *u = j->unions;
 
-	while (u && n--)
+	while (u && (u->dev == KU_DEV_NEW || n--))
 		u = u->next;
 	if (u)
 		*ret_dev = u->dev;

@@ -63,7 +63,7 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 		return false;
 	if (!s->opts.policy)
 		return true;
-	if (s->opts.all) {
+	if (s->opts.all && !s->opts.room) {
 		snprintf(err, 512, "a policy is for unions that are named: leave --all out");
 		return false;
 	}

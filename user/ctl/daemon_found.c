@@ -163,9 +163,14 @@ void ku_daemon_made_free(struct ku_daemon *d)
 	d->standing.match = NULL;
 }
 
+/* A policy may be none for those that do not match: it waits for their names. */
 static void ku_do_take_new(struct ku_daemon *d, void *arg)
 {
+	int n = d->s->judge ? ku_judge_take_new(d->s->judge, !d->standing.match) : 0;
+
 	(void)arg;
+	if (n)
+		ku_warn("unions to come are under the policy only when they have been found: %s", strerror(-n));
 	if (d->s->observer)
 		ku_obs_take_new(ku_observer_bpf(d->s->observer), true);
 }
