@@ -23,6 +23,8 @@ struct ku_judge_ops {
 	bool pin;	 /* it is to outlive us; and what is pinned already is taken over */
 	/* Only with pin: the merged path of a union that the pinned policy is for, NULL for one that is not to be attached. */
 	const char *(*union_path)(void *arg, uint32_t dev);
+	/* The name of one of ku_judge_take_new() that was not added yet, as pid sees it; "" if it is not known. May be NULL */
+	const char *(*new_path)(void *arg, uint32_t dev, uint32_t pid);
 };
 
 /*

@@ -72,7 +72,7 @@ int ku_judge_setup(struct ku_judge *j);
  */
 int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u);
 int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512]);
-const char *ku_judge_union_path(void *arg, uint32_t dev);
+const char *ku_judge_union_path(void *arg, uint32_t dev, uint32_t pid);
 void ku_judge_look(struct ku_judge *j);
 
 /* judge.c: KU_HOOK_* and actions that the policy in a bank has to see. */

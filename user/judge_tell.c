@@ -58,7 +58,7 @@ static void ku_tell_verdict(struct ku_tell *t, const struct ku_pol_record *r)
 	struct ku_who_text text;
 	char buf[16];
 
-	e.union_path = t->ops.union_path(t->ops.arg, r->dev);
+	e.union_path = t->ops.union_path(t->ops.arg, r->dev, r->who.pid);
 	e.path = path ? path : "";
 	e.policy = (struct ku_ev_policy){
 		.action = ku_pol_action_name((enum ku_pol_action)(r->action < KU_A_MAX ? r->action : 0)),

@@ -18,7 +18,7 @@ struct ku_tell_ops {
 	/* Names, "" where not known. */
 	const char *(*rule)(void *arg, uint32_t gen, uint32_t rule);
 	const char *(*budget)(void *arg, uint32_t gen, uint32_t budget);
-	const char *(*union_path)(void *arg, uint32_t dev);
+	const char *(*union_path)(void *arg, uint32_t dev, uint32_t pid); /* pid: who was judged, who may see it mounted */
 	/* A task is held, which *e tells: sets the number of its question, 0 if it is none any more. */
 	void (*asked)(void *arg, const struct ku_pol_record *r, struct ku_event *e);
 	void *arg;

@@ -52,14 +52,15 @@ void ku_judge_look(struct ku_judge *j)
 	j->looked_ns = ku_now_ns();
 }
 
-const char *ku_judge_union_path(void *arg, uint32_t dev)
+const char *ku_judge_union_path(void *arg, uint32_t dev, uint32_t pid)
 {
 	const struct ku_judge *j = arg;
 
 	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
 		if (u->dev == dev)
 			return u->path;
-	return "";
+	/* Taken up in the kernel, and not added yet. */
+	return j->ops.new_path ? j->ops.new_path(j->ops.arg, dev, pid) : "";
 }
 
 int ku_judge_adopt_unions(struct ku_judge *j, char err[static 512])

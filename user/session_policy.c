@@ -35,6 +35,14 @@ static const char *ku_judged_path(void *arg, uint32_t dev)
 	return at ? at->u.path : NULL;
 }
 
+static const char *ku_judged_new_path(void *arg, uint32_t dev, uint32_t pid)
+{
+	struct ku_session *s = arg;
+	const struct ku_mount *m = s->observer ? ku_observer_mount(s->observer, dev, pid) : NULL;
+
+	return m ? m->path : "";
+}
+
 /*
  * On a union that a pinned policy is for, the gate would be asked before it, and kunion's own copies be judged by it. Watching does neither.
  */
@@ -59,6 +67,7 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 	ops.pin = s->opts.pin;
 	ops.answer = s->opts.answer;
 	ops.union_path = ku_judged_path;
+	ops.new_path = ku_judged_new_path;
 	if (!ku_session_policy_free(s, err))
 		return false;
 	if (!s->opts.policy)
