@@ -85,6 +85,9 @@ KTAP_TEST(renamed_files)
 	learn();
 	KTAP_CHECK(allows("exec", "/var/info/x.postinst") && allows("exec", "/var/tmp.ci/postinst"));
 	KTAP_CHECK(!allows("exec", "/var/tmp.ci/list") && !allows("modify", "/var/tmp.ci/list"));
+	/* What had that name before may have been replaced; but nothing else may be removed. */
+	KTAP_CHECK(allows("remove", "/var/info/x.list") && allows("remove-upper", "/var/info/x.list") && !allows("remove", "/var/info/y.list"));
+	KTAP_CHECK(!allows("remove", "/var/info"));
 }
 
 /* As dpkg does it: the directory comes under another name and gets its own while it is empty. */
@@ -160,6 +163,25 @@ KTAP_TEST(full_directories)
 	KTAP_CHECK(has("\"/var/lib/app/*\"") && has("\"/usr/share/doc/**\"") && has("\"/data/**\""), "%s", out);
 	KTAP_CHECK(!has("\"/usr/**\"") && !has("\"/**\"") && has("\"/usr/a/file\""), "%s", out);
 	KTAP_CHECK(!allows("create", "/var/lib/app/a/b") && allows("create", "/usr/share/doc/z/a/b") && !allows("create", "/usr/a/other"));
+}
+
+/* However many programs are installed: no other one may be. */
+KTAP_TEST(programs_are_named)
+{
+	char path[64];
+
+	unit_place();
+	events_begin();
+	for (char c = 'a'; c <= 'z'; c++) {
+		snprintf(path, sizeof(path), "/usr/bin/%c%cx", c, c);
+		event_write("create", path, "dpkg", 0);
+		snprintf(path, sizeof(path), "/usr/share/%c%cx", c, c);
+		event_write("create", path, "dpkg", 0);
+	}
+	events_end();
+	learn();
+	KTAP_CHECK(allows("create", "/usr/bin/aax") && allows("create", "/usr/bin/zzx") && allows("create", "/usr/share/aax"));
+	KTAP_CHECK(!allows("create", "/usr/bin/evil") && allows("create", "/usr/share/evil"));
 }
 
 KTAP_TEST(subjects)

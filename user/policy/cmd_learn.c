@@ -74,6 +74,9 @@ static int ku_learn_event(void *arg, const struct ku_pol_seen *s)
 	void *item;
 	int err;
 
+	/* Events do not tell whether something was renamed over. */
+	if (s->from && s->op.kind != KU_K_DIR)
+		seen.actions |= 1u << KU_A_REMOVE | 1u << KU_A_REMOVE_UPPER;
 	for (const char *c = s->op.path; *c; c++)
 		depth += *c == '/';
 	if (depth > KU_LEARN_DEPTH) {

@@ -361,13 +361,19 @@ static int ku_learn_collapse(struct ku_learn_node *dir, bool deep)
 	return 0;
 }
 
+/* Where programs are, each is named: who may replace any of them may do anything. */
+static bool ku_learn_programs(const struct ku_learn_node *dir)
+{
+	return dir->parent && (!strcmp(dir->glob, "bin") || !strcmp(dir->glob, "sbin"));
+}
+
 /* Directories that are never given away as a whole. */
 static bool ku_learn_whole(const struct ku_learn_node *dir)
 {
 	static const char *const system[] = { "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32",
 					      "opt", "proc", "root", "sbin", "srv", "sys", "usr",   "var" };
 
-	if (!dir->parent)
+	if (!dir->parent || ku_learn_programs(dir))
 		return false;
 	for (size_t i = 0; !dir->parent->parent && i < KU_ARRAY_SIZE(system); i++)
 		if (!strcmp(dir->glob, system[i]))
@@ -394,7 +400,7 @@ int ku_learn_generalise(struct ku_learn_node *dir, const struct ku_learn_limits 
 		names += c->seen.actions != 0;
 		dirs += c->child != NULL;
 	}
-	if (!err && dir->parent && names >= limits->names)
+	if (!err && dir->parent && names >= limits->names && !ku_learn_programs(dir))
 		err = ku_learn_collapse(dir, false);
 	if (!err && ku_learn_whole(dir) && (dirs >= limits->dirs || ku_learn_count(dir) >= limits->below))
 		err = ku_learn_collapse(dir, true);
