@@ -80,4 +80,54 @@ KTAP_TEST_LIMIT(learned_from_an_installation, 300)
 	fx_end(&fx);
 }
 
+#define DEBIAN "debian.tar.gz" /* of scripts/vm-debian, where this program runs */
+#define PACKAGE_INSTALL "chroot %s dpkg --force-unsafe-io -i /root/package.deb >" FX_DIR "/dpkg.log 2>&1"
+
+static void debian_installed(const struct fx *fx, const char *name)
+{
+	fx_sh("chroot %s dpkg-query -W -f '${Status}' %s | grep -q 'install ok installed'", fx->merged, name);
+	KTAP_CHECK(fx_in_upper(fx, fx_name("usr/bin/%s", name)) && fx_in_upper(fx, fx_name("var/lib/dpkg/info/%s.list", name)), "%s", name);
+	/* Its script has run, in what was installed. */
+	KTAP_CHECK(fx_in_upper(fx, "etc/alternatives/pager"));
+}
+
+/* A package of Debian, with its script and its alternatives, into a system that debootstrap made. */
+KTAP_TEST_LIMIT(learned_in_a_debian, 600)
+{
+	char name[64] = "";
+	struct fx fx;
+	FILE *f;
+	int err;
+
+	if (access(DEBIAN, R_OK))
+		fx_skip("no " DEBIAN " here: scripts/vm-debian makes it, which needs debootstrap and Debian's archive");
+	fx_init(&fx, NULL);
+	fx_sh("tar -C %s -xzf " DEBIAN, fx.lower);
+	f = fopen(fx_lpath(&fx, "root/package.name"), "re");
+	KTAP_REQUIRE(f && fscanf(f, "%63s", name) == 1);
+	fclose(f);
+	fx_mount(&fx);
+	policy_write(POLICY_FILE, "version = 1;\ndefault = \"allow\";\nrules = ( { name = \"run\"; path = \"/**\"; action = \"exec\"; verdict = \"audit\"; } );\n");
+	err = system(fx_name("kunion trace --json --writes --policy " POLICY_FILE " %s -- sh -c '" PACKAGE_INSTALL "' >" EVENTS, fx.merged, fx.merged));
+	KTAP_REQUIRE(err == 0, "status %#x: %s", err, text_of(FX_DIR "/dpkg.log"));
+	debian_installed(&fx, name);
+	fx_sh("kunion policy learn --from " EVENTS " --union %s >" LEARNED "; kunion policy check " LEARNED " >/dev/null", fx.merged);
+
+	/* Again, on a layer as empty as the first time. */
+	fx_umount(&fx);
+	fx_sh("rm -rf %s %s; mkdir %s %s", fx.upper, fx.work, fx.upper, fx.work);
+	fx_mount(&fx);
+	fx_attach(&fx, "-m", "observe", "--policy", LEARNED, NULL);
+	err = system(fx_name(PACKAGE_INSTALL, fx.merged));
+	KTAP_CHECK(err == 0, "status %#x: %s", err, text_of(FX_DIR "/dpkg.log"));
+	debian_installed(&fx, name);
+	KTAP_CHECK(policy_open(fx_path(&fx, "etc/passwd"), O_WRONLY) == EROFS && !fx_in_upper(&fx, "etc/passwd"));
+	policy_told(&fx, "/etc/passwd", "copy-up", "deny", EROFS, 1);
+	KTAP_CHECK(policy_open(fx_path(&fx, "usr/bin/evil"), O_WRONLY | O_CREAT) == EROFS && !fx_in_upper(&fx, "usr/bin/evil"));
+	policy_told(&fx, "/usr/bin/evil", "create", "deny", EROFS, 1);
+	KTAP_CHECK(policy_result(unlink(fx_path(&fx, "bin/ls"))) == EPERM && fx_exists(fx_path(&fx, "bin/ls")));
+	policy_told(&fx, "/usr/bin/ls", "remove", "deny", EPERM, 1);
+	fx_end(&fx);
+}
+
 KTAP_MAIN()
