@@ -71,7 +71,11 @@ static void box_start(struct box *b, int flags)
 	close(from[1]);
 	b->to = to[1];
 	b->from = from[0];
-	KTAP_REQUIRE(read(b->from, &c, 1) == 1);
+	if (read(b->from, &c, 1) != 1) {
+		KTAP_REQUIRE(flags, "no mount namespace");
+		/* In a chroot there is none to be had. */
+		ktap_skip("no user namespaces here");
+	}
 	if (flags) {
 		char cmd[256];
 
@@ -193,11 +197,14 @@ KTAP_TEST(hostile_box)
 	racer = fork();
 	if (!racer) {
 		char ns[64];
-		int fd;
+		int fd, root;
 
+		/* setns() makes the namespace's root ours, which is not the same in a chroot. */
+		snprintf(ns, sizeof(ns), "/proc/%d/root", b.pid);
+		root = open(ns, O_PATH | O_DIRECTORY);
 		snprintf(ns, sizeof(ns), "/proc/%d/ns/mnt", b.pid);
 		fd = open(ns, O_RDONLY);
-		if (fd < 0 || setns(fd, CLONE_NEWNS))
+		if (root < 0 || fd < 0 || setns(fd, CLONE_NEWNS) || fchdir(root) || chroot("."))
 			_exit(1);
 		for (;; ++*rounds) {
 			rename(BOX "/deep", BOX "/away");

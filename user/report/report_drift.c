@@ -56,6 +56,8 @@ static int ku_drift_run(struct ku_drift_run *run)
 	int status = KU_EXIT_OK;
 
 	if (run->w->from) {
+		/* What arg is for the report's own is not this one's. */
+		run->w->on_start = NULL;
 		run->w->on_event = ku_drift_run_event;
 		run->w->arg = run;
 		status = ku_watch_run(run->w);
