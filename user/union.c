@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
+#include "stop.h"
 #include "util.h"
 
 #define KU_RUN_DIR "/run/kunion"
@@ -18,6 +19,7 @@
 #define STATX_MNT_ID_UNIQUE 0x4000U
 #endif
 
+#define KU_NS_TRIES 5 /* processes that go while they are looked at */
 #define KU_PATH_SHOWN 100 /* so that the reason fits behind it */
 
 __attribute__((format(printf, 4, 5))) static int ku_union_err(char err[static KU_UNION_ERR], int r, const char *path,
@@ -170,9 +172,10 @@ bool ku_mount_volatile(const char *options)
 }
 
 /* The mountinfo line of a mount: 0 and the line (the caller frees it) with its fields, or -errno. */
-static int ku_mountinfo_find(const char *file, uint64_t id, struct ku_mountinfo *ret, char **ret_line)
+/* f is taken over; NULL: could not be opened. */
+static int ku_mountinfo_find(FILE *file, uint64_t id, struct ku_mountinfo *ret, char **ret_line)
 {
-	_cleanup_fclose_ FILE *f = fopen(file, "re");
+	_cleanup_fclose_ FILE *f = file;
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
@@ -277,7 +280,7 @@ static int ku_union_look(struct ku_union *u, const char *path, bool writable, ch
 	if (!(st.stx_mask & STATX_MNT_ID))
 		return ku_union_err(err, -ENOSYS, path, "this kernel does not tell mounts apart; Linux 6.1 is needed");
 
-	r = ku_mountinfo_find("/proc/self/mountinfo", st.stx_mnt_id, &m, &line);
+	r = ku_mountinfo_find(fopen("/proc/self/mountinfo", "re"), st.stx_mnt_id, &m, &line);
 	if (r < 0)
 		return ku_union_err(err, r, path, "its mount is not in /proc/self/mountinfo; run in its mount namespace and root");
 	if (!(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))
@@ -319,22 +322,34 @@ int ku_union_of(const struct ku_mountinfo *m, const struct ku_ns_seen *ns, struc
 	return r;
 }
 
-void ku_union_mountinfo(const struct ku_union *u, char name[static KU_MOUNTINFO_NAME])
+FILE *ku_union_mountinfo(const struct ku_union *u)
 {
-	if (u->ns.ino)
-		snprintf(name, KU_MOUNTINFO_NAME, "/proc/%u/mountinfo", ku_ns_pid(&u->ns));
-	else
-		snprintf(name, KU_MOUNTINFO_NAME, "/proc/self/mountinfo");
+	FILE *f = NULL;
+
+	if (!u->ns.ino)
+		return fopen("/proc/self/mountinfo", "re");
+	/* Who was in the namespace a moment ago, like mount(8), may be gone: then another one. */
+	for (int i = 0; i < KU_NS_TRIES && !f; i++) {
+		uint32_t pid = ku_ns_pid(&u->ns);
+		char name[48];
+
+		if (!pid) {
+			errno = ENOENT;
+			break;
+		}
+		snprintf(name, sizeof(name), "/proc/%u/mountinfo", pid);
+		ku_stop("union-pid");
+		f = fopen(name, "re");
+	}
+	return f;
 }
 
 bool ku_union_is_there(const struct ku_union *u)
 {
 	_cleanup_free_ char *line = NULL;
-	char name[KU_MOUNTINFO_NAME];
 	struct ku_mountinfo m;
 
-	ku_union_mountinfo(u, name);
-	return !ku_mountinfo_find(name, u->mnt_id, &m, &line) && makedev(m.major, m.minor) == u->dev;
+	return !ku_mountinfo_find(ku_union_mountinfo(u), u->mnt_id, &m, &line) && makedev(m.major, m.minor) == u->dev;
 }
 
 int ku_union_enter(struct ku_union *u, char err[static KU_UNION_ERR])

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "ns.h"
@@ -52,9 +53,8 @@ int ku_union_enter(struct ku_union *u, char err[static KU_UNION_ERR]);
 /* Is its mount still where it was found? */
 bool ku_union_is_there(const struct ku_union *u);
 
-/* The mountinfo file that has its mount. */
-#define KU_MOUNTINFO_NAME 48
-void ku_union_mountinfo(const struct ku_union *u, char name[static KU_MOUNTINFO_NAME]);
+/* The mountinfo of the namespace that u is mounted in, to be closed; NULL with errno: ENOENT where the namespace has no process any more. */
+FILE *ku_union_mountinfo(const struct ku_union *u);
 
 /* Also ends the lock. Harmless on a zeroed struct whose lock_fd is -1 and on a closed one. */
 void ku_union_close(struct ku_union *u);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "scan.h"
+#include "stop.h"
 #include "util.h"
 
 #define BOX UNIT_DIR "/box"
@@ -140,6 +141,56 @@ KTAP_TEST(found_and_opened)
 	KTAP_CHECK(fd < 0, "%d", fd);
 	if (fd >= 0)
 		close(fd);
+	ku_union_close(&u);
+	box_end(&b);
+}
+
+/* The process by which the namespace is known, as mount(8) may be, goes between two looks: there is another one. */
+KTAP_TEST(known_by_one_that_goes)
+{
+	struct ku_union u;
+	struct box b;
+	pid_t passer, killer;
+	int fd, joined[2];
+	char ns[64], c;
+
+	unit_place();
+	box_start(&b, 0);
+	box_run(&b, LAYERS " o " M);
+	find(&b, &u);
+	KTAP_REQUIRE(!pipe2(joined, O_CLOEXEC));
+	snprintf(ns, sizeof(ns), "/proc/%d/ns/mnt", b.pid);
+	fd = open(ns, O_RDONLY | O_CLOEXEC);
+	passer = fork();
+	KTAP_REQUIRE(passer >= 0 && fd >= 0);
+	if (!passer) {
+		if (setns(fd, CLONE_NEWNS) || write(joined[1], "", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	close(fd);
+	close(joined[1]);
+	KTAP_REQUIRE(read(joined[0], &c, 1) == 1);
+	close(joined[0]);
+	u.ns.pid = (uint32_t)passer;
+	setenv("KUNION_STOP_DIR", "/tmp/stop", 1);
+	unit_text("/tmp/stop/union-pid.stop", "");
+	KTAP_REQUIRE(!ku_stop_init());
+	killer = fork();
+	if (!killer) {
+		while (access("/tmp/stop/union-pid.hit", F_OK))
+			usleep(1000);
+		kill(passer, SIGKILL);
+		/* A zombie is in no namespace. */
+		snprintf(ns, sizeof(ns), "/proc/%d/ns/mnt", passer);
+		while (!access(ns, F_OK))
+			usleep(1000);
+		_exit(unlink("/tmp/stop/union-pid.stop") != 0);
+	}
+	KTAP_CHECK(ku_union_is_there(&u));
+	KTAP_CHECK(!access("/tmp/stop/union-pid.hit", F_OK), "nobody was held");
+	waitpid(killer, NULL, 0);
+	waitpid(passer, NULL, 0);
 	ku_union_close(&u);
 	box_end(&b);
 }

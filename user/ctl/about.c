@@ -83,12 +83,10 @@ int ku_about_read(const struct ku_union *u, struct ku_about *ret)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
-	char name[KU_MOUNTINFO_NAME];
 	struct ku_mountinfo m;
 	size_t size = 0;
 
-	ku_union_mountinfo(u, name);
-	f = fopen(name, "re");
+	f = ku_union_mountinfo(u);
 	if (!f)
 		return -errno;
 	while (getline(&line, &size, f) >= 0)

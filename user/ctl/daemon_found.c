@@ -91,7 +91,10 @@ static bool ku_made_look(struct ku_daemon *d, const struct ku_made *m, bool deep
 			ku_daemon_do(d, ku_do_forget, &f);
 	} else if (done) {
 		n = ku_found_attach(d, &found.unions[0], &e, err);
-		if (n && n != -EEXIST)
+		/* Its namespace's one process that was found has ended, or it is gone: looked for again, until it is given up. */
+		if (n == -ENOENT)
+			done = false;
+		else if (n && n != -EEXIST)
 			ku_info("%s", err);
 	}
 	ku_scan_free(&found);
