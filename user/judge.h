@@ -21,6 +21,11 @@ struct ku_judge_ops {
 	bool open_waits; /* the gate waits in file_open (tier wait-open) */
 	int fd_recs;	 /* the gate's map ku_recs, -1: no gate */
 	bool pin;	 /* it is to outlive us; and what is pinned already is taken over */
+	/*
+	 * Opens the root of a union that was added as away: a descriptor, -EOPNOTSUPP: its file systems are not to be asked, or another -errno. It is
+	 * closed at once.
+	 */
+	int (*union_root)(void *arg, uint32_t dev);
 	/* Only with pin: the merged path of a union that the pinned policy is for, NULL for one that is not to be attached. */
 	const char *(*union_path)(void *arg, uint32_t dev);
 	/* The name of one of ku_judge_take_new() that was not added yet, as pid sees it; "" if it is not known. May be NULL */
@@ -44,8 +49,8 @@ void ku_judge_detach(struct ku_judge *j);
 void ku_judge_close(struct ku_judge *j);
 
 /*
- * A union by its superblock's kernel dev_t. metacopy: a file there may be upper without its data. away: path is not a name here, so that what is free
- * there is not known. Returns 0 or -errno.
+ * A union by its superblock's kernel dev_t. metacopy: a file there may be upper without its data. away: path is a name in another mount
+ * namespace, for ops.union_root(). Returns 0 or -errno.
  */
 int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool metacopy, bool away);
 /*

@@ -152,22 +152,28 @@ void ku_budgets_forget(struct ku_budgets *b, const struct ku_pol_bank *bank)
 }
 
 /* Copy-ups are done with the mounter's rights: what is kept for root is theirs. */
-static bool ku_free_of(uint32_t dev, const char *path, uint64_t *ret)
+static bool ku_free_of(uint32_t dev, const char *path, int root, uint64_t *ret)
 {
 	struct statvfs vfs;
 	struct statx stx;
 
 	/* Another file system may be mounted there by now. No descriptor: a union must be free to be unmounted. */
-	if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_TYPE, &stx) || ku_kernel_dev(makedev(stx.stx_dev_major, stx.stx_dev_minor)) != dev)
+	if (root < 0 && (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT, STATX_TYPE, &stx) ||
+			 ku_kernel_dev(makedev(stx.stx_dev_major, stx.stx_dev_minor)) != dev))
 		return false;
 	/* No blocks at all: a tmpfs without a limit. */
-	if (statvfs(path, &vfs) || !vfs.f_blocks)
+	if ((root < 0 ? statvfs(path, &vfs) : fstatvfs(root, &vfs)) || !vfs.f_blocks)
 		return false;
 	*ret = (uint64_t)vfs.f_bfree * (vfs.f_frsize ? vfs.f_frsize : vfs.f_bsize);
 	return true;
 }
 
-void ku_budgets_look(const struct ku_budgets *b, uint32_t dev, const char *path)
+void ku_budgets_unseen(const struct ku_budgets *b, uint32_t dev)
+{
+	bpf_map_delete_elem(b->fd_frees, &dev);
+}
+
+void ku_budgets_look(const struct ku_budgets *b, uint32_t dev, const char *path, int root)
 {
 	struct ku_pol_free f = { 0 };
 	struct ku_pol_space s;
@@ -175,8 +181,8 @@ void ku_budgets_look(const struct ku_budgets *b, uint32_t dev, const char *path)
 	bool known = !bpf_map_lookup_elem(b->fd_frees, &dev, &f);
 
 	/* First what was copied, then what is free: what is copied in between is counted twice until the next look, not left out. */
-	if (bpf_map_lookup_elem(b->fd_spaces, &dev, &s) || !ku_free_of(dev, path, &free)) {
-		bpf_map_delete_elem(b->fd_frees, &dev);
+	if (bpf_map_lookup_elem(b->fd_spaces, &dev, &s) || !ku_free_of(dev, path, root, &free)) {
+		ku_budgets_unseen(b, dev);
 		return;
 	}
 	f.now = free;

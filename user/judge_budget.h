@@ -29,8 +29,10 @@ int ku_budgets_open(const struct ku_budgets *b, const struct ku_pol_bank *bank, 
 void ku_budgets_new_union(const struct ku_budgets *b, uint32_t dev);
 /* Accounts of budgets that the bank does not have. Only when nobody looks at another bank any more. */
 void ku_budgets_forget(struct ku_budgets *b, const struct ku_pol_bank *bank);
-/* Looks how much is free behind the union at path; where it cannot, nothing is known. */
-void ku_budgets_look(const struct ku_budgets *b, uint32_t dev, const char *path);
+/* Looks how much is free behind the union at path, or behind root, a descriptor, if that is not negative; where it cannot, nothing is known. */
+void ku_budgets_look(const struct ku_budgets *b, uint32_t dev, const char *path, int root);
+/* Nothing is known of it. */
+void ku_budgets_unseen(const struct ku_budgets *b, uint32_t dev);
 
 /* dev 0: of all unions. 0 or -errno. */
 int ku_budgets_read(const struct ku_budgets *b, uint32_t id, uint32_t dev, struct ku_pol_account *ret);

@@ -14,7 +14,8 @@ struct ku_judge_union {
 	struct ku_judge_union *next;
 	uint32_t dev;
 	char *path;
-	bool away; /* in another mount namespace: the name it has there */
+	bool away;	  /* in another mount namespace: the name it has there */
+	bool told_unseen; /* that what is free there is not asked for */
 };
 
 struct ku_judge {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "judge_impl.h"
+#include "log.h"
 #include "util.h"
 
 /* NULL: no memory. */
@@ -43,12 +44,27 @@ int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
 	return !err && bpf_map_update_elem(j->fd_unions, &u->dev, &value, BPF_ANY) ? -errno : err;
 }
 
+/* Another mount namespace's name is not to be looked up in ours: its root is opened there, and held no longer than for the look. */
+static void ku_judge_look_one(struct ku_judge *j, struct ku_judge_union *u)
+{
+	_cleanup_close_ int root = u->away ? j->ops.union_root(j->ops.arg, u->dev) : -1;
+
+	if (root == -EOPNOTSUPP && !u->told_unseen) {
+		u->told_unseen = true;
+		ku_warn("%s: keep_free is not looked at: the union is in a mount namespace of another user namespace, which may serve the upper file "
+			"system itself and let us wait", u->path);
+	}
+	if (!u->away || root >= 0)
+		ku_budgets_look(&j->budgets, u->dev, u->path, root);
+	else if (root != -EAGAIN) /* somebody renames there all the time: what was seen last goes on */
+		ku_budgets_unseen(&j->budgets, u->dev);
+}
+
 void ku_judge_look(struct ku_judge *j)
 {
-	/* Another mount namespace's name is not to be looked up in ours. */
-	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
-		if (!u->away)
-			ku_budgets_look(&j->budgets, u->dev, u->path);
+	for (struct ku_judge_union *u = j->unions; u; u = u->next)
+		if (u->dev != KU_DEV_NEW)
+			ku_judge_look_one(j, u);
 	j->looked_ns = ku_now_ns();
 }
 

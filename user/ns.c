@@ -169,23 +169,10 @@ static char *ku_ns_mountpoint(uint32_t pid, uint64_t mnt_id)
 	return NULL;
 }
 
-int ku_ns_open(const struct ku_ns *ns, uint64_t mnt_id)
+static int ku_ns_walk_to(int root, const char *mountpoint)
 {
-	uint32_t pid = ku_ns_pid(ns);
-	_cleanup_free_ char *mountpoint = NULL;
-	_cleanup_close_ int root = -1;
-	char path[48];
 	int fd = -ENOENT;
 
-	if (!pid)
-		return -ESRCH;
-	mountpoint = ku_ns_mountpoint(pid, mnt_id);
-	if (!mountpoint)
-		return -ENOENT;
-	snprintf(path, sizeof(path), "/proc/%u/root", pid);
-	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
 	for (int i = 0; i < KU_NS_TRIES; i++) {
 		fd = ku_openat2(root, mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
 				RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED);
@@ -194,4 +181,26 @@ int ku_ns_open(const struct ku_ns *ns, uint64_t mnt_id)
 		usleep(KU_NS_PAUSE_US);
 	}
 	return fd;
+}
+
+int ku_ns_open(const struct ku_ns *ns, uint64_t mnt_id, const char *name)
+{
+	uint32_t pid = ku_ns_pid(ns);
+	_cleanup_free_ char *mountpoint = NULL;
+	_cleanup_close_ int root = -1, fd = -1;
+	struct statx st;
+	char path[48];
+
+	if (!pid)
+		return -ESRCH;
+	snprintf(path, sizeof(path), "/proc/%u/root", pid);
+	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	/* Reading all of mountinfo costs more than the walk. */
+	fd = ku_ns_walk_to(root, name);
+	if (fd >= 0 && !statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) && st.stx_mnt_id == mnt_id)
+		return ku_take_fd(&fd);
+	mountpoint = ku_ns_mountpoint(pid, mnt_id);
+	return mountpoint ? ku_ns_walk_to(root, mountpoint) : -ENOENT;
 }

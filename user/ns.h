@@ -39,9 +39,9 @@ bool ku_ns_is_users(const struct ku_ns *ns);
 
 /*
  * Opens (O_PATH) the directory on which the mount of this number is, as a process there has it: no link is followed, no process there can make
- * us wait, and no file system is asked. What was opened is for the caller to check, for a mount may have taken its place. A descriptor, -ESRCH,
+ * us wait, and no file system is asked. name: where it was, looked at first. What was opened is for the caller to check, for a mount may have taken its place. A descriptor, -ESRCH,
  * -ENOENT, -EAGAIN: its path is not all in memory; or -errno. To be closed soon: it keeps the mount busy.
  */
-int ku_ns_open(const struct ku_ns *ns, uint64_t mnt_id);
+int ku_ns_open(const struct ku_ns *ns, uint64_t mnt_id, const char *name);
 
 #endif

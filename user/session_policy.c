@@ -23,7 +23,7 @@ static void ku_judged(void *arg, const struct ku_event *e)
 static struct ku_attached *ku_judged_union(struct ku_session *s, uint32_t dev)
 {
 	for (unsigned int i = 0; i < s->nunions; i++)
-		if (ku_kernel_dev(s->unions[i].u.dev) == dev)
+		if (!s->unions[i].gone && ku_kernel_dev(s->unions[i].u.dev) == dev)
 			return &s->unions[i];
 	return NULL;
 }
@@ -33,6 +33,16 @@ static const char *ku_judged_path(void *arg, uint32_t dev)
 	const struct ku_attached *at = ku_judged_union(arg, dev);
 
 	return at ? at->u.path : NULL;
+}
+
+static int ku_judged_root(void *arg, uint32_t dev)
+{
+	const struct ku_attached *at = ku_judged_union(arg, dev);
+
+	if (!at)
+		return -ENOENT;
+	/* A user may have made a file system of theirs the upper one, and never answer. */
+	return at->u.ns.ino && ku_ns_is_users(&at->u.ns) ? -EOPNOTSUPP : ku_union_root(&at->u);
 }
 
 static const char *ku_judged_new_path(void *arg, uint32_t dev, uint32_t pid)
@@ -67,6 +77,7 @@ bool ku_session_policy(struct ku_session *s, char err[static 512])
 	ops.pin = s->opts.pin;
 	ops.answer = s->opts.answer;
 	ops.union_path = ku_judged_path;
+	ops.union_root = ku_judged_root;
 	ops.new_path = ku_judged_new_path;
 	if (!ku_session_policy_free(s, err))
 		return false;

@@ -481,7 +481,7 @@ int ku_union_root(const struct ku_union *u)
 	_cleanup_close_ int fd = -1;
 	struct statx st;
 
-	fd = u->ns.ino ? ku_ns_open(&u->ns, u->mnt_id) : open(u->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = u->ns.ino ? ku_ns_open(&u->ns, u->mnt_id, u->path) : open(u->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return u->ns.ino ? fd : -errno;
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
