@@ -98,6 +98,75 @@ static void ends_with_its_processes(struct fx *fx)
 	KTAP_CHECK(umount(FX_DIR "/kept") == 0, "an overlay that nobody sees is left: %s", strerror(errno));
 }
 
+/* The standing order ends: its unions are let go, what was named stays, and what comes is nobody's. */
+static void order_ends(struct fx *fx, struct box *a, struct box *b)
+{
+	struct json_object *u, *all;
+
+	KTAP_CHECK(box_run(a, "cd " BOX " && rm -rf u/* && " OVERLAY M) == 0 && box_run(b, "cd " BOX " && rm -rf u/* && " OVERLAY M) == 0);
+	box_comes(M, SEE_ID_A, true);
+	box_comes(M, SEE_ID_B, true);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--container", "3f1b") == 0, "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("status") == 0 && strstr(BOX_SAID, "\nstanding: attach --all --match " BOX "/**, mode observe;"), "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("detach", "--all", "--match", "/elsewhere") == 1 && strstr(BOX_SAID, "no 'kunion attach --all --match /elsewhere' stands"),
+		   "%s", BOX_SAID);
+	KTAP_CHECK(BOX_KUNION("detach", "--all", "--match", BOX "/**") == 0 && !strcmp(BOX_SAID, "ended: kunion attach --all --match " BOX "/**\n"), "%s",
+		   BOX_SAID);
+	KTAP_CHECK(!box_union(M, SEE_ID_B, &all), "not let go: %s", BOX_SAID);
+	json_object_put(all);
+	KTAP_CHECK(box_union(M, SEE_ID_A, &all) && !strstr(BOX_SAID, "/**"), "%s", BOX_SAID);
+	json_object_put(all);
+	KTAP_CHECK(BOX_KUNION("detach", "--all") == 1 && strstr(BOX_SAID, "no 'kunion attach --all' stands"), "%s", BOX_SAID);
+
+	KTAP_CHECK(box_run(b, "echo x >>" M "/d/a && umount " M " && cd " BOX " && " OVERLAY M " && echo x >>" M "/d/d") == 0);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--container", "0011") == 0, "%s", BOX_SAID);
+	KTAP_CHECK(box_run(b, "echo x >>" M "/d/e") == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/e", "container", SEE_ID_B, NULL));
+	for (const char *const *path = (const char *const[]){ "/d/a", "/d/d", NULL }; *path; path++)
+		KTAP_CHECK(fx_event_count(fx, "event", "copyup", "path", *path, "container", SEE_ID_B, NULL) == 0, "%s is seen", *path);
+	u = box_union(M, SEE_ID_B, &all);
+	KTAP_CHECK(u && see_is(u, "automatic", "false"), "%s", BOX_SAID);
+	json_object_put(all);
+	KTAP_CHECK(box_run(a, "umount " M) == 0 && box_run(b, "umount " M) == 0, "busy");
+	box_comes(M, NULL, false);
+}
+
+static int locks(void)
+{
+	const char *dir = getenv("KUNION_RUN_DIR") ?: "/run/kunion";
+
+	return system(fx_name("n=$(ls %s | grep -c '^union-'); exit $n", dir)) >> 8;
+}
+
+/* Of another user namespace: only observed, and a refusal leaves nothing behind. */
+static void only_observed(struct fx *fx, bool manage)
+{
+	const char *why = manage ? M ": in a mount namespace of another user namespace, where only mode observe works" : "more than the daemon was started for";
+	struct json_object *u, *all;
+	struct box r;
+	int before;
+
+	box_start(&r, SEE_HOST, true);
+	KTAP_REQUIRE(box_run(&r, LAYERS " && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr r m") == 0);
+	before = locks();
+	for (const char *const *mode = (const char *const[]){ "guard", "manage", NULL }; *mode; mode++) {
+		KTAP_CHECK(BOX_KUNION("attach", "-m", *mode, "--pid", fx_name("%d", r.pid)) == 1 && strstr(BOX_SAID, why), "%s: %s", *mode, BOX_SAID);
+		KTAP_CHECK(!box_union(M, NULL, &all) && locks() == before, "half attached: %s", BOX_SAID);
+		json_object_put(all);
+	}
+	KTAP_CHECK(box_run(&r, "echo x >>" M "/d/a") == 0);
+	/* One of many: taken up as it may be. */
+	KTAP_CHECK(BOX_KUNION("attach", "-m", manage ? "manage" : "observe", "--all", "--match", M) == 0 && strstr(BOX_SAID, M "\n"), "%s", BOX_SAID);
+	u = box_union(M, NULL, &all);
+	KTAP_CHECK(u && see_is(u, "in_force", "observe") && locks() == before, "%s", BOX_SAID);
+	json_object_put(all);
+	KTAP_CHECK(box_run(&r, "echo x >>" M "/d/b") == 0);
+	KTAP_CHECK(fx_event_wait(fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/b", "container", "", "engine", "kernel", NULL));
+	KTAP_CHECK(BOX_KUNION("detach", "--all") == 0, "%s", BOX_SAID);
+	KTAP_CHECK(box_run(&r, "umount " M) == 0, "busy");
+	box_end(&r);
+}
+
 KTAP_TEST_LIMIT(containers, 400)
 {
 	struct box a, b;
@@ -119,6 +188,8 @@ KTAP_TEST_LIMIT(containers, 400)
 	by_pid(&fx, &b);
 	new_ones(&fx, &a, &b);
 	ends_with_its_processes(&fx);
+	order_ends(&fx, &a, &b);
+	only_observed(&fx, manage);
 	box_end(&a);
 	box_end(&b);
 	box_daemon_end(&fx);

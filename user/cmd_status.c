@@ -95,6 +95,20 @@ static void ku_status_union(struct json_object *u)
 		printf("\n  kunion   observes; the kernel copies\n");
 }
 
+static void ku_status_standing(struct json_object *r)
+{
+	struct json_object *list = NULL;
+
+	if (!json_object_object_get_ex(r, "standing", &list) || !json_object_is_type(list, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *st = json_object_array_get_idx(list, i);
+		const char *match = ku_get(st, "match");
+
+		printf("standing: attach --all%s%s, mode %s; 'kunion detach --all' ends it\n", *match ? " --match " : "", match, ku_get(st, "mode"));
+	}
+}
+
 static void ku_status_print(struct json_object *r)
 {
 	struct json_object *unions = NULL, *waiting = NULL;
@@ -108,6 +122,7 @@ static void ku_status_print(struct json_object *r)
 	if (*ku_get(r, "policy"))
 		printf("policy %s\n", ku_get(r, "policy"));
 	printf("%zu unions, %lld waiting for a copy\n", n, ku_get_int(r, "parked"));
+	ku_status_standing(r);
 	for (size_t i = 0; i < n; i++)
 		ku_status_union(json_object_array_get_idx(unions, i));
 	n = json_object_is_type(waiting, json_type_array) ? json_object_array_length(waiting) : 0;

@@ -60,6 +60,8 @@ int ku_judge_union_add(struct ku_judge *j, uint32_t dev, const char *path, bool 
 int ku_judge_take_new(struct ku_judge *j, bool on);
 /* Also for one whose superblock is gone. */
 void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
+/* One of ku_judge_take_new() that will not be added; does nothing if it was. */
+void ku_judge_forget_new(struct ku_judge *j, uint32_t dev);
 
 /*
  * Reads the file again; every operation sees the old policy or the new one. 0, or -errno with one line in err and the old policy in force.

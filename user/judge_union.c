@@ -152,6 +152,15 @@ void ku_judge_union_remove(struct ku_judge *j, uint32_t dev)
 		}
 }
 
+void ku_judge_forget_new(struct ku_judge *j, uint32_t dev)
+{
+	for (const struct ku_judge_union *u = j->unions; u; u = u->next)
+		if (u->dev == dev)
+			return;
+	bpf_map_delete_elem(j->fd_unions, &dev);
+	ku_budgets_new_union(&j->budgets, dev);
+}
+
 const char *ku_judge_union(const struct ku_judge *j, size_t n, uint32_t *ret_dev)
 {
 	const struct ku_judge_union *u = j->unions;

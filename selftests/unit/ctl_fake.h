@@ -103,6 +103,18 @@ static inline int fake_detach(void *arg, const char *path, const char *container
 	return 0;
 }
 
+static inline int fake_detach_all(void *arg, const char *match, uint64_t *ret_ticket, char err[512])
+{
+	struct fake *f = arg;
+
+	(void)err;
+	if (match && strcmp(match, f->path))
+		return -ENOENT;
+	f->detached++;
+	*ret_ticket = 42;
+	return 0;
+}
+
 static inline bool fake_detached(void *arg, uint64_t ticket)
 {
 	const struct fake *f = arg;
@@ -133,7 +145,7 @@ static inline int fake_reload(void *arg, char err[512])
 
 #define FAKE_OPS(f)                                                                                              \
 	{                                                                                                        \
-		.attach = fake_attach, .attach_all = fake_attach_all, .detach = fake_detach, .detached = fake_detached, .status = fake_status, \
+		.attach = fake_attach, .attach_all = fake_attach_all, .detach = fake_detach, .detach_all = fake_detach_all, .detached = fake_detached, .status = fake_status, \
 		.metrics = fake_status, .live = fake_status, .policy = fake_status, .reload = fake_reload,      \
 		.listen = fake_listen, .unlisten = fake_unlisten, .settle = fake_settle, .arg = (f)             \
 	}

@@ -125,6 +125,12 @@ KTAP_TEST(calls)
 		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"container\":\"\"}}", "{\"parameters\":{\"parameter\":\"container\"}" },
 		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"match\":7}}", "{\"parameters\":{\"parameter\":\"match\"}" },
 		{ true, "{\"method\":\"io.kunion.AttachAll\",\"parameters\":{\"pid\":404}}", "{\"parameters\":{\"reason\":\"ESRCH\"" },
+		{ true, "{\"method\":\"io.kunion.DetachAll\"}", "LATER" },
+		{ true, "{\"method\":\"io.kunion.DetachAll\",\"parameters\":{\"match\":\"/m\\\\xffx\"}}", "LATER" },
+		{ true, "{\"method\":\"io.kunion.DetachAll\",\"parameters\":{\"match\":\"/other/**\"}}",
+		  "{\"parameters\":{\"match\":\"/other/**\"},\"error\":\"io.kunion.NotStanding\"}" },
+		{ true, "{\"method\":\"io.kunion.DetachAll\",\"parameters\":{\"match\":[]}}", "{\"parameters\":{\"parameter\":\"match\"}" },
+		{ false, "{\"method\":\"io.kunion.DetachAll\"}", "{\"parameters\":{},\"error\":\"org.varlink.service.PermissionDenied\"}" },
 		{ false, "{\"method\":\"io.kunion.AttachAll\"}", "{\"parameters\":{},\"error\":\"org.varlink.service.PermissionDenied\"}" },
 		{ true, "{\"method\":5}", "BAD" },
 		{ true, "{}", "BAD" },
@@ -147,7 +153,7 @@ KTAP_TEST(calls)
 /* Each method and error of the description is there, and the other way round. */
 KTAP_TEST(description_is_true)
 {
-	static const char *const methods[] = { "Attach", "AttachAll", "Detach", "Status", "Metrics", "Live", "Policy", "Monitor", "Reload" };
+	static const char *const methods[] = { "Attach", "AttachAll", "Detach", "DetachAll", "Status", "Metrics", "Live", "Policy", "Monitor", "Reload" };
 	struct fake f = { 0 };
 	const struct ku_ctl_ops ops = FAKE_OPS(&f);
 	const char *text = ku_ctl_interface();

@@ -112,6 +112,18 @@ int ku_ask_detach(const char *socket, const char *path, const char *container, c
 	return n;
 }
 
+int ku_ask_detach_all(const char *socket, const char *match, char err[static 512])
+{
+	struct json_object *params = json_object_new_object(), *reply = NULL;
+	int n;
+
+	if (match)
+		ku_ctl_add_bytes(params, "match", match);
+	n = ku_ctl_ask(socket, "DetachAll", params, &reply, err);
+	json_object_put(reply);
+	return n;
+}
+
 bool ku_ask_about(const char *socket, char line[static 448])
 {
 	struct json_object *status = NULL, *unions;

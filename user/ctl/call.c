@@ -220,6 +220,28 @@ static struct json_object *ku_call_detach(struct ku_call *c)
 	return NULL;
 }
 
+static struct json_object *ku_call_detach_all(struct ku_call *c)
+{
+	_cleanup_free_ char *match = NULL;
+	struct json_object *error = NULL, *p;
+	char err[512] = "";
+	int n;
+
+	if (!ku_call_text(c, "match", &match, &error))
+		return error;
+	n = c->ops->detach_all(c->ops->arg, match, &c->answer->ticket, err);
+	if (n == -ENOENT) {
+		p = json_object_new_object();
+		if (p)
+			ku_ctl_add_bytes(p, "match", match ? match : "");
+		return ku_ctl_error("io.kunion.NotStanding", p);
+	}
+	if (n)
+		return ku_ctl_failed(n, err);
+	c->answer->later = true;
+	return NULL;
+}
+
 /* What only tells. */
 static struct json_object *ku_call_read(const struct ku_call *c, int (*fn)(void *arg, struct json_object **ret, char err[512]))
 {
@@ -319,6 +341,7 @@ static const struct {
 	{ "io.kunion.AttachAll", ku_call_attach_all, true,
 	  (const char *const[]){ "pid", "container", "match", "mode", "min_size", NULL } },
 	{ "io.kunion.Detach", ku_call_detach, true, (const char *const[]){ "path", "container", NULL } },
+	{ "io.kunion.DetachAll", ku_call_detach_all, true, (const char *const[]){ "match", NULL } },
 	{ "io.kunion.Status", ku_call_status, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Metrics", ku_call_metrics, false, (const char *const[]){ NULL } },
 	{ "io.kunion.Live", ku_call_live, false, (const char *const[]){ NULL } },

@@ -24,6 +24,8 @@ struct ku_ctl_ops {
 	int (*attach_all)(void *arg, const struct ku_ctl_all *all, struct json_object **ret, char err[512]);
 	/* Begins; container NULL: whosever; *ret_ticket for detached(). -ENOENT: not attached */
 	int (*detach)(void *arg, const char *path, const char *container, uint64_t *ret_ticket, char err[512]);
+	/* Ends what stands of AttachAll; match NULL: whatever it is. -ENOENT: nothing of that match stands */
+	int (*detach_all)(void *arg, const char *match, uint64_t *ret_ticket, char err[512]);
 	bool (*detached)(void *arg, uint64_t ticket);
 	/* The reply's parameters */
 	int (*status)(void *arg, struct json_object **ret, char err[512]);

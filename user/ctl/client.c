@@ -108,6 +108,12 @@ static int ku_ask_error(const char *name, struct json_object *params, char err[s
 		snprintf(err, 512, "%.300s: is not attached; 'kunion status' lists what is", ku_ask_text(params, "path"));
 		return -ENOENT;
 	}
+	if (!strcmp(name, "io.kunion.NotStanding")) {
+		const char *match = ku_ask_text(params, "match");
+
+		snprintf(err, 512, "no 'kunion attach --all%s%.300s' stands; 'kunion status' shows what does", *match ? " --match " : "", match);
+		return -ENOENT;
+	}
 	if (!strcmp(name, "io.kunion.Failed") && *ku_ask_text(params, "message"))
 		snprintf(err, 512, "%.500s", ku_ask_text(params, "message"));
 	else if (!strcmp(name, "org.varlink.service.PermissionDenied"))

@@ -26,6 +26,7 @@
 struct ku_entry {
 	struct ku_entry *next;
 	uint64_t serial; /* never used again */
+	uint64_t ended_by; /* the serial of the standing order's end; 0: none */
 	uint32_t id;
 	dev_t dev;
 	char *path, *lower, *upper;
@@ -127,7 +128,8 @@ void ku_daemon_settle(void *arg);
 
 /*
  * Unions that are found. daemon_found.c
- * attach_some: of a process or container. stand: all there are, and from now on those that come. unions and failed (lines) are added to. 0, or
+ * attach_some: of a process or container. stand: all there are, and from now on those that come; stand_down: ends that, and begins to let its unions go;
+ * match NULL: whatever it is for; -ENOENT: there is no such order. unions and failed (lines) are added to. 0, or
  * -errno with a line in err.
  */
 struct ku_scan_wanted;
@@ -135,6 +137,7 @@ int ku_daemon_attach_some(struct ku_daemon *d, const struct ku_scan_wanted *want
 			  struct json_object *unions, struct json_object *failed, char err[static 512]);
 int ku_daemon_stand(struct ku_daemon *d, const char *match, enum ku_mode mode, uint64_t min_size, struct json_object *unions,
 		    struct json_object *failed, char err[static 512]);
+int ku_daemon_stand_down(struct ku_daemon *d, const char *match, uint64_t *ret_ticket, char err[static 512]);
 /* The session's on_super. */
 void ku_daemon_on_super(void *arg, uint32_t dev, uint32_t pid, bool made);
 /* Attaches to what was mounted. Returns after how many ms it wants to be called again. */

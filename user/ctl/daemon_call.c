@@ -145,13 +145,32 @@ static int ku_call_detach(void *arg, const char *path, const char *container, ui
 	return n;
 }
 
+static int ku_call_detach_all(void *arg, const char *match, uint64_t *ret_ticket, char err[512])
+{
+	return ku_daemon_stand_down(arg, match, ret_ticket, err);
+}
+
+/* The standing orders there are: one, or none. */
+static struct json_object *ku_standing_json(const struct ku_standing *st)
+{
+	struct json_object *list = json_object_new_array(), *o = st->on ? json_object_new_object() : NULL;
+
+	if (!list || !o)
+		return list;
+	ku_ctl_add_bytes(o, "match", st->match ? st->match : "");
+	ku_add_text(o, "mode", ku_mode_text(st->mode));
+	json_object_object_add(o, "min_size", json_object_new_int64((int64_t)st->min_size));
+	json_object_array_add(list, o);
+	return list;
+}
+
 static bool ku_call_detached(void *arg, uint64_t ticket)
 {
 	struct ku_daemon *d = arg;
 
 	ku_daemon_sync(d);
 	for (const struct ku_entry *e = d->entries; e; e = e->next)
-		if (e->serial == ticket)
+		if (e->serial == ticket || e->ended_by == ticket)
 			return false;
 	return true;
 }
@@ -206,6 +225,7 @@ static int ku_call_status(void *arg, struct json_object **ret, char err[512])
 		json_object_array_add(waiting, json_object_new_string(path ? path : ""));
 	}
 	json_object_object_add(o, "waiting", waiting);
+	json_object_object_add(o, "standing", ku_standing_json(&d->standing));
 	*ret = o;
 	return 0;
 }
@@ -219,6 +239,7 @@ const struct ku_ctl_ops ku_daemon_ops = {
 	.attach = ku_call_attach,
 	.attach_all = ku_call_attach_all,
 	.detach = ku_call_detach,
+	.detach_all = ku_call_detach_all,
 	.detached = ku_call_detached,
 	.status = ku_call_status,
 	.metrics = ku_daemon_metrics,

@@ -68,8 +68,21 @@ static void ku_do_forget(struct ku_daemon *d, void *arg)
 {
 	const struct ku_do_forget *f = arg;
 
-	if (d->s->observer)
+	if (d->s->judge)
+		ku_judge_forget_new(d->s->judge, f->dev);
+	if (d->s->observer && !d->conf.all)
 		ku_observer_forget(d->s->observer, f->dev);
+}
+
+/* BPF took it up, and it is not to be attached; perhaps somebody named it meanwhile. */
+static void ku_made_forget(struct ku_daemon *d, uint32_t dev)
+{
+	struct ku_do_forget f = { .dev = dev };
+
+	for (const struct ku_entry *e = d->entries; e; e = e->next)
+		if (ku_kernel_dev(e->dev) == dev)
+			return;
+	ku_daemon_do(d, ku_do_forget, &f);
 }
 
 /* True: nothing more is to be done about it. */
@@ -85,10 +98,7 @@ static bool ku_made_look(struct ku_daemon *d, const struct ku_made *m, bool deep
 	n = ku_scan(&wanted, &found, err);
 	done = !n && found.n;
 	if (done && d->standing.match && !ku_glob_match(d->standing.match, found.unions[0].path)) {
-		struct ku_do_forget f = { .dev = m->dev };
-
-		if (!d->conf.all)
-			ku_daemon_do(d, ku_do_forget, &f);
+		ku_made_forget(d, m->dev);
 	} else if (done) {
 		n = ku_found_attach(d, &found.unions[0], &e, err);
 		/* Its namespace's one process that was found has ended, or it is gone: looked for again, until it is given up. */
@@ -132,12 +142,32 @@ static bool ku_made_next(struct ku_daemon *d, struct ku_made *ret, bool *ret_dee
 	return found;
 }
 
+/* Nobody waits for them any more. */
+static void ku_made_drain(struct ku_daemon *d)
+{
+	for (;;) {
+		struct ku_made *m;
+
+		pthread_mutex_lock(&d->made_lock);
+		m = d->made;
+		if (m)
+			d->made = m->next;
+		pthread_mutex_unlock(&d->made_lock);
+		if (!m)
+			return;
+		ku_made_forget(d, m->dev);
+		free(m);
+	}
+}
+
 int ku_daemon_made(struct ku_daemon *d)
 {
 	int ms = 1000;
 	struct ku_made m;
 	bool deep;
 
+	if (!d->standing.on)
+		ku_made_drain(d);
 	while (d->standing.on && ku_made_next(d, &m, &deep)) {
 		if (!ku_made_look(d, &m, deep))
 			continue;
@@ -210,6 +240,36 @@ int ku_daemon_stand(struct ku_daemon *d, const char *match, enum ku_mode mode, u
 	}
 	ku_scan_free(&found);
 	return n;
+}
+
+static void ku_do_take_none(struct ku_daemon *d, void *arg)
+{
+	(void)arg;
+	if (d->s->judge)
+		ku_judge_take_new(d->s->judge, false);
+	if (d->s->observer)
+		ku_obs_take_new(ku_observer_bpf(d->s->observer), false);
+}
+
+int ku_daemon_stand_down(struct ku_daemon *d, const char *match, uint64_t *ret_ticket, char err[static 512])
+{
+	if (!d->standing.on || (match && (!d->standing.match || strcmp(match, d->standing.match))))
+		return -ENOENT;
+	/* What is found no more is not taken up; those that BPF has taken are let go by the next ku_daemon_made(). */
+	d->standing.on = false;
+	if (!ku_daemon_do(d, ku_do_take_none, NULL)) {
+		snprintf(err, 512, "the daemon is ending");
+		return -ESHUTDOWN;
+	}
+	ku_daemon_sync(d);
+	*ret_ticket = ++d->serial;
+	for (struct ku_entry *e = d->entries; e; e = e->next)
+		if (e->automatic && !ku_daemon_drop(d, e))
+			e->ended_by = *ret_ticket;
+	ku_info("attach --all%s%s: has ended", d->standing.match ? " --match " : "", d->standing.match ? d->standing.match : "");
+	free(d->standing.match);
+	d->standing.match = NULL;
+	return 0;
 }
 
 int ku_daemon_attach_some(struct ku_daemon *d, const struct ku_scan_wanted *wanted, enum ku_mode mode, uint64_t min_size,
