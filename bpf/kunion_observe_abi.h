@@ -93,10 +93,11 @@ struct ku_obs_write {
 	__u32 type;
 	__u32 dev;
 	__u64 ts_ns;
-	__u32 op; /* KU_OP_CREATE, _REMOVE, _RENAME, _OPEN (modify) */
+	__u64 size; /* of a regular file */
+	__u32 op; /* KU_OP_CREATE, _REMOVE, _RENAME, _LINK, _OPEN (modify) */
 	__u32 mode;
 	struct ku_task who;
-	__u32 pad;
+	__u32 lower; /* nothing of it is in the upper layer */
 	__u32 path_len;
 	char path[KU_PATH_MAX + KU_NAME_ROOM];
 };

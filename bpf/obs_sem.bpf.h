@@ -3,6 +3,8 @@
 #ifndef KU_OBS_SEM_BPF_H
 #define KU_OBS_SEM_BPF_H
 
+#define RENAME_EXCHANGE 2 /* include/uapi/linux/fs.h */
+
 static __always_inline int ku_dirs_begin(struct inode *a, struct inode *b)
 {
 	__u32 tid = (__u32)bpf_get_current_pid_tgid(), dev;
@@ -21,20 +23,20 @@ KU_OBS_PROG(ku_obs_two_dirs, struct dentry *a, struct dentry *b)
 }
 
 SEC("fentry/ovl_rename")
-KU_OBS_PROG(ku_obs_rename, void *idmap, struct inode *olddir, struct dentry *old, struct inode *newdir, struct dentry *new)
+KU_OBS_PROG(ku_obs_rename, void *idmap, struct inode *olddir, struct dentry *old, struct inode *newdir, struct dentry *new, unsigned int flags)
 {
-	if (ku_obs_cfg.writes) {
-		__u32 mode = BPF_CORE_READ(old, d_inode, i_mode);
-
-		ku_tell_write(old, olddir, KU_OP_RENAME, mode);
-		ku_tell_write(new, newdir, KU_OP_CREATE, mode);
-	}
+	if (ku_obs_cfg.writes)
+		ku_tell_rename(old, new, flags & RENAME_EXCHANGE);
 	return ku_dirs_begin(olddir, newdir);
 }
 
 SEC("fentry/ovl_link")
 KU_OBS_PROG(ku_obs_link, struct dentry *old, struct inode *newdir)
 {
+	struct inode *inode = BPF_CORE_READ(old, d_inode);
+
+	if (ku_obs_cfg.writes)
+		ku_tell_write(old, inode, KU_OP_LINK, BPF_CORE_READ(inode, i_mode));
 	return ku_dirs_begin(newdir, newdir);
 }
 

@@ -3,6 +3,11 @@
 #ifndef KU_OBS_WRITE_BPF_H
 #define KU_OBS_WRITE_BPF_H
 
+#define FMODE_WRITE 0x2		/* include/linux/fs.h; the same values in all of 6.1 to 7.3 */
+#define FMODE_CREATED 0x100000
+#define ATTR_SIZE (1 << 3)
+#define ATTR_FILE (1 << 13)
+
 /* Files copied up, and written to. The oldest make room: what is written to those later is not counted. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -55,6 +60,7 @@ struct {
 
 static const struct ku_obs_write ku_no_write = {};
 
+/* inode: what has, or gets, the name; of a file that has no inode yet, the directory */
 static __always_inline void ku_tell_write(struct dentry *dentry, struct inode *inode, __u32 op, __u32 mode)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -76,8 +82,14 @@ static __always_inline void ku_tell_write(struct dentry *dentry, struct inode *i
 	w->ts_ns = bpf_ktime_get_ns();
 	w->op = op;
 	w->mode = mode;
+	w->lower = ku_is_lower(inode);
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFREG)
+		w->size = BPF_CORE_READ(inode, i_size);
 	ku_fill_who(&w->who, task);
 	w->path_len = ku_obs_path(w->path, dentry);
+	/* What is made without a name is "/" until it has a number: "#123" then. */
+	if (w->path[0] == '/')
+		w->path[0] = '#';
 	len = w->path_len;
 	if (len > sizeof(w->path))
 		len = 0;
@@ -89,7 +101,14 @@ SEC("fexit/ovl_create_or_link")
 KU_OBS_PROG(ku_obs_create, struct dentry *dentry, struct inode *inode, void *attr, bool origin, int ret)
 {
 	if (!ret)
-		ku_tell_write(dentry, BPF_CORE_READ(dentry, d_parent, d_inode), KU_OP_CREATE, BPF_CORE_READ(inode, i_mode));
+		ku_tell_write(dentry, inode, KU_OP_CREATE, BPF_CORE_READ(inode, i_mode));
+	return 0;
+}
+
+SEC("fentry/ovl_tmpfile")
+KU_OBS_PROG(ku_obs_tmpfile, void *idmap, struct inode *dir, struct file *file)
+{
+	ku_tell_write(BPF_CORE_READ(file, f_path.dentry), dir, KU_OP_CREATE, S_IFREG);
 	return 0;
 }
 
@@ -97,16 +116,51 @@ KU_OBS_PROG(ku_obs_create, struct dentry *dentry, struct inode *inode, void *att
 SEC("fentry/ovl_do_remove")
 KU_OBS_PROG(ku_obs_remove, struct dentry *dentry, bool is_dir)
 {
-	ku_tell_write(dentry, BPF_CORE_READ(dentry, d_parent, d_inode), KU_OP_REMOVE, BPF_CORE_READ(dentry, d_inode, i_mode));
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+
+	ku_tell_write(dentry, inode, KU_OP_REMOVE, BPF_CORE_READ(inode, i_mode));
 	return 0;
 }
 
-/* Of a file that is upper already: each time it is opened for writing. A lower one is a copy-up. */
+/* As fentry of ovl_rename, likewise. An exchange is two renames. */
+static __always_inline void ku_tell_rename(struct dentry *old, struct dentry *new, bool exchange)
+{
+	struct inode *inode = BPF_CORE_READ(old, d_inode), *victim = BPF_CORE_READ(new, d_inode);
+	__u32 mode = BPF_CORE_READ(inode, i_mode), victim_mode = victim ? BPF_CORE_READ(victim, i_mode) : 0;
+
+	ku_tell_write(old, inode, KU_OP_RENAME, mode);
+	if (victim && !exchange)
+		ku_tell_write(new, victim, KU_OP_REMOVE, victim_mode);
+	ku_tell_write(new, inode, KU_OP_CREATE, mode);
+	if (victim && exchange) {
+		ku_tell_write(new, victim, KU_OP_RENAME, victim_mode);
+		ku_tell_write(old, victim, KU_OP_CREATE, victim_mode);
+	}
+}
+
+/* Of a file that is upper already, data and all: each time it is opened for writing, or truncated by name. A lower one is a copy-up. */
+static __always_inline void ku_tell_modify(struct dentry *dentry, struct inode *inode)
+{
+	if (!ku_is_lower(inode) && !ku_lacks_data(inode))
+		ku_tell_write(dentry, inode, KU_OP_OPEN, BPF_CORE_READ(inode, i_mode));
+}
+
 SEC("fentry/ovl_open")
 KU_OBS_PROG(ku_obs_open, struct inode *inode, struct file *file)
 {
-	if ((BPF_CORE_READ(file, f_flags) & O_ACCMODE) && !ku_is_lower(inode))
-		ku_tell_write(BPF_CORE_READ(file, f_path.dentry), inode, KU_OP_OPEN, BPF_CORE_READ(inode, i_mode));
+	__u32 mode = BPF_CORE_READ(file, f_mode);
+
+	/* What this open created is told by then. */
+	if ((mode & FMODE_WRITE || BPF_CORE_READ(file, f_flags) & O_TRUNC) && !(mode & FMODE_CREATED))
+		ku_tell_modify(BPF_CORE_READ(file, f_path.dentry), inode);
+	return 0;
+}
+
+SEC("fentry/ovl_setattr")
+KU_OBS_PROG(ku_obs_setattr, void *idmap, struct dentry *dentry, struct iattr *attr)
+{
+	if ((BPF_CORE_READ(attr, ia_valid) & (ATTR_SIZE | ATTR_FILE)) == ATTR_SIZE)
+		ku_tell_modify(dentry, BPF_CORE_READ(dentry, d_inode));
 	return 0;
 }
 

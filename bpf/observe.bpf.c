@@ -13,7 +13,7 @@
  * rwsem_down_{write,read}_slowpath	waiting for the lock of a directory, or of the file
  * contention_{begin,end}	the same, and the overlay inode lock, where those were left out
  * ovl_write_iter		bytes written to files that were copied up
- * ovl_create_or_link, ovl_do_remove, ovl_open	writes into the upper layer; loaded only when asked for
+ * ovl_create_or_link, ovl_tmpfile, ovl_do_remove, ovl_open, ovl_setattr	writes into the upper layer; loaded only when asked for
  * ovl_fill_super		a union begins
  * ovl_put_super		a union ends
  */

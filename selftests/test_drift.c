@@ -74,7 +74,7 @@ KTAP_TEST_LIMIT(who_made_it_and_what_was_run, 240)
 	made("/etc/conf", "changed", "tee", "copy-up");
 	made("/etc/old", "removed", "rm", "remove");
 	made("/etc/mode", "metadata", "chmod", "copy-up");
-	made("/busybox", "added", "cp", "modify");
+	made("/busybox", "added", "cp", "create");
 	KTAP_CHECK(!find("items", "/sealed/f") && !find("items", "/sealed/new") && !find("items", "/sealed"), "%s", json_object_to_json_string(doc));
 	one = find("executed", "/busybox");
 	if (KTAP_CHECK(one, "what was run is not told: %s", json_object_to_json_string(doc)))

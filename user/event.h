@@ -66,8 +66,10 @@ struct ku_ev_changed {
 };
 
 struct ku_ev_write {
-	const char *op;	    /* create, modify, remove, rename (to path2) */
+	const char *op;	    /* create, modify, remove, rename (to path2), link */
 	const char *kind;   /* as of a copy-up */
+	const char *layer;  /* upper; lower: nothing of it is in the upper one; "" if not known */
+	uint64_t size;	    /* of a regular file */
 	const char *path2;
 	struct ku_who who;
 };

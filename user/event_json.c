@@ -164,6 +164,8 @@ static const struct ku_field ku_write_fields[] = {
 	KU_PLACE,
 	KU_STRING("op", write.op),
 	KU_STRING("kind", write.kind),
+	KU_STRING("layer", write.layer),
+	KU_NUMBER("size", write.size),
 	KU_STRING("path2", write.path2),
 	KU_WHO("", write.who),
 	{ 0 },

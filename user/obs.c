@@ -57,8 +57,11 @@ static const struct {
 	{ "ku_obs_vfs_clone", "vfs_clone_file_range", KU_P_DETAIL, NULL },
 	{ "ku_obs_do_clone", "do_clone_file_range", KU_P_DETAIL, NULL },
 	{ "ku_obs_create", "ovl_create_or_link", KU_P_MODULE | KU_P_WRITES, "what is made" },
+	/* Not before 6.10, where there is nothing to be seen. */
+	{ "ku_obs_tmpfile", "ovl_tmpfile", KU_P_MODULE | KU_P_WRITES, NULL },
 	{ "ku_obs_remove", "ovl_do_remove", KU_P_MODULE | KU_P_WRITES, "what is removed" },
 	{ "ku_obs_open", "ovl_open", KU_P_MODULE | KU_P_WRITES, "changes of upper files" },
+	{ "ku_obs_setattr", "ovl_setattr", KU_P_MODULE | KU_P_WRITES, "truncations by name" },
 };
 _Static_assert(KU_ARRAY_SIZE(ku_obs_progs) <= KU_OBS_PROGS, "links");
 

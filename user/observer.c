@@ -263,7 +263,8 @@ static void ku_on_write(struct ku_observer *o, const struct ku_obs_write *w)
 
 	e.union_path = ku_union_name(o, w->dev, w->who.pid);
 	e.path = path ? path : "";
-	e.write = (struct ku_ev_write){ .op = w->op == KU_OP_OPEN ? "modify" : ku_op_name(w->op), .kind = ku_kind_name(w->mode), .path2 = "" };
+	e.write = (struct ku_ev_write){ .op = w->op == KU_OP_OPEN ? "modify" : ku_op_name(w->op), .kind = ku_kind_name(w->mode), .path2 = "",
+					.size = w->size, .layer = w->lower && w->op != KU_OP_CREATE ? "lower" : "upper" };
 	ku_who_fill(&e.write.who, &w->who, &text);
 	o->ops.emit(o->ops.arg, &e);
 }

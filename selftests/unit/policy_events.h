@@ -10,7 +10,8 @@
 #define EVENTS "/tmp/events"
 
 static FILE *events_to;
-static const char *event_union = "/m", *event_container = "", *event_result = "ok";
+static const char *event_union = "/m", *event_container = "", *event_result = "ok", *event_layer = "", *event_kind = "file";
+static uint64_t event_size;
 
 static inline void events_begin(void)
 {
@@ -50,7 +51,7 @@ static inline void event_write(const char *op, const char *path, const char *com
 {
 	const struct ku_event e = {
 		.type = KU_EV_WRITE, .union_path = event_union, .path = path,
-		.write = { .op = op, .kind = "file", .path2 = "", .who = event_who(comm, uid) },
+		.write = { .op = op, .kind = event_kind, .layer = event_layer, .size = event_size, .path2 = "", .who = event_who(comm, uid) },
 	};
 
 	event_put(&e);

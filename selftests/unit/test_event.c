@@ -295,7 +295,7 @@ KTAP_TEST(events_are_read_back)
 	e = (struct ku_event){ .type = KU_EV_CHANGED, .union_path = "/m", .path = "/f", .changed = { .copyup_id = 3, .written = 4 } };
 	there_and_back(&e);
 	e = (struct ku_event){ .type = KU_EV_WRITE, .union_path = "/m", .path = "/f",
-			       .write = { .op = "rename", .kind = "dir", .path2 = "/g", .who = SAMPLE_WHO(1) } };
+			       .write = { .op = "rename", .kind = "dir", .layer = "lower", .size = 5, .path2 = "/g", .who = SAMPLE_WHO(1) } };
 	there_and_back(&e);
 	e = (struct ku_event){ .type = KU_EV_POLICY, .union_path = "/m", .path = "/f",
 			       .policy = { .action = "copy-up", .kind = "file", .size = 7, .rule = "a rule", .verdict = "deny", .err = "EROFS", .budget = "b", .limit = "copy_up",

@@ -260,8 +260,92 @@ KTAP_TEST(test_says_what_events_do_not_tell)
 	events_for_test();
 	unit_text(POLICY, "version = 1; default = \"allow\"; rules = ( { name = \"l\"; exe = \"/bin/sh\"; action = \"any\"; verdict = \"deny\"; } );");
 	KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == 0 && strstr(err, "1 rule asks for exe, which events do not tell"), "%s", err);
+	unit_text(POLICY, "version = 1; default = \"allow\"; budgets = ( { name = \"b\"; files = 1; } );"
+			  "rules = ( { name = \"l\"; budget = \"b\"; action = \"create\"; verdict = \"allow\"; } );");
+	events_begin();
+	event_write("rename", "/a", "sh", 0);
+	event_write("create", "/b", "sh", 0);
+	event_write("remove", "/c", "sh", 0);
+	event_put(&(struct ku_event){ .type = KU_EV_DROPPED, .union_path = "", .path = "", .dropped = { .count = 9, .waits = 2, .writes = 7 } });
+	events_end();
+	KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == 0 && strstr(err, "1 rule is charged to a budget"), "%s", err);
+	KTAP_CHECK(strstr(err, "7 events were lost when it was recorded"), "%s", err);
+	KTAP_CHECK(strstr(err, "2 removals are taken for 'remove', and what 1 renames replaced is not judged"), "%s", err);
 	unit_text(EVENTS, "no event\n");
 	KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == KU_EXIT_USAGE && strstr(err, "no line of it is an event"), "%s", err);
+}
+
+/* Events with a layer tell what a rename replaced, and which removal leaves a whiteout, whatever was seen before. */
+KTAP_TEST(test_of_renames)
+{
+	begin();
+	unit_text(POLICY, "version = 1; default = \"allow\"; rules = ( { name = \"big\"; path = \"/**\"; min_size = 100; action = \"any\"; verdict = \"audit\"; },"
+			  "{ name = \"l\"; action = \"remove\"; verdict = \"audit\"; }, { name = \"u\"; action = \"remove-upper\"; verdict = \"audit\"; } );");
+	events_begin();
+	event_layer = "lower";
+	event_write("rename", "/a", "mv", 0);
+	event_layer = "upper";
+	event_write("remove", "/b", "mv", 0);
+	event_write("create", "/b", "mv", 0);
+	/* What comes from the lower layer by a rename is upper; so is a copy. */
+	event_write("remove", "/b", "rm", 0);
+	event_copyup("/c", "file", 1, "sh", 0);
+	event_layer = "lower";
+	event_write("remove", "/c", "rm", 0);
+	event_size = 100;
+	event_write("remove", "/d", "rm", 0);
+	event_size = 0;
+	event_layer = "";
+	events_end();
+	KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == 0 && !*err, "%s", err);
+	KTAP_CHECK(strstr(out, "7 operations: 2 allowed, 5 audited, 0 denied"), "%s", out);
+	KTAP_CHECK(strstr(out, "audit   -        l                remove             1 mv              /m/a\n"), "%s", out);
+	KTAP_CHECK(strstr(out, "audit   -        u                remove-upper       1 mv              /m/b\n"), "the one replaced: %s", out);
+	KTAP_CHECK(strstr(out, "audit   -        u                remove-upper       1 rm              /m/b\n"), "%s", out);
+	KTAP_CHECK(strstr(out, "audit   -        l                remove             1 rm              /m/c\n"), "%s", out);
+	KTAP_CHECK(strstr(out, "audit   -        big              remove             1 rm              /m/d\n"), "%s", out);
+}
+
+/* Files are not to be had under a name where more is allowed; directories keep their rules. */
+KTAP_TEST(test_of_second_names)
+{
+	static const char *const ops[] = { "rename", "link" };
+
+	begin();
+	for (int link = 0; link < 2; link++) {
+		unit_text(POLICY, "version = 1; default = \"allow\"; rules = ( { name = \"keep\"; prefix = \"/etc\"; action = \"modify\"; verdict = \"deny\"; },"
+				  "{ name = \"ask\"; prefix = \"/ask\"; action = \"exec\"; verdict = \"hold\"; } );");
+		events_begin();
+		event_layer = "upper";
+		event_write(ops[link], "/etc/a", "sh", 0);
+		event_write("create", "/tmp/a", "sh", 0);
+		event_write(ops[link], "/etc/a", "sh", 0);
+		event_write("create", "/etc/b", "sh", 0);
+		event_write(ops[link], "/ask/a", "sh", 0);
+		event_write("create", "/tmp/x", "sh", 0);
+		event_write(ops[link], "/ask/a", "sh", 0);
+		event_write("create", "/ask/b", "sh", 0);
+		event_write(ops[link], "/tmp/b", "sh", 0);
+		event_write("create", "/etc/c", "sh", 0);
+		event_kind = "dir";
+		event_write("rename", "/tmp/d", "sh", 0);
+		event_write("create", "/srv/d", "sh", 0);
+		event_write("rename", "/srv/d", "sh", 0);
+		event_write("create", "/srv/e", "sh", 0);
+		event_write("rename", "/tmp/d", "sh", 0);
+		event_write("create", "/etc/d", "sh", 0);
+		event_kind = "file";
+		event_layer = "";
+		events_end();
+		KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == 0 && !*err, "%s", err);
+		KTAP_CHECK(strstr(out, "deny    EPERM    keep             modify             1 sh              /m/etc/a\n"), "%s: %s", ops[link], out);
+		KTAP_CHECK(strstr(out, "hold    EPERM    ask              exec               1 sh              /m/ask/a\n"), "%s: %s", ops[link], out);
+		KTAP_CHECK(strstr(out, "0 audited, 1 denied, 1 held\n"), "%s: %s", ops[link], out);
+		KTAP_CHECK(strstr(out, "\n1 renames of directories refused (EXDEV)"), "%s", out);
+	}
+	/* Nobody is refused anything. */
+	unit_text(POLICY, "version = 1; default = \"allow\"; rules = ( { name = \"keep\"; prefix = \"/etc\"; action = \"modify\"; verdict = \"audit\"; } );");
+	KTAP_CHECK(RUN("test", POLICY, "--from", EVENTS) == 0 && strstr(out, " 0 audited, 0 denied, 0 held\n") && !strstr(out, "EXDEV"), "%s", out);
 }
 
 /* What the pages show is so. */

@@ -90,6 +90,43 @@ KTAP_TEST(renamed_files)
 	KTAP_CHECK(!allows("remove", "/var/info"));
 }
 
+/* What a rename replaces, where events tell it: in its layer only, and nothing where nothing was there. */
+KTAP_TEST(replaced_files)
+{
+	unit_place();
+	events_begin();
+	event_layer = "upper";
+	event_write("create", "/var/a.new", "sed", 0);
+	event_write("rename", "/var/a.new", "sed", 0);
+	event_layer = "lower";
+	event_write("remove", "/var/a", "sed", 0);
+	event_layer = "upper";
+	event_write("create", "/var/a", "sed", 0);
+	event_write("create", "/srv/b.new", "sed", 0);
+	event_write("rename", "/srv/b.new", "sed", 0);
+	event_write("create", "/srv/b", "sed", 0);
+	event_layer = "";
+	events_end();
+	learn();
+	KTAP_CHECK(allows("remove", "/var/a") && !allows("remove-upper", "/var/a"), "%s", out);
+	KTAP_CHECK(allows("remove-upper", "/srv/b.new") && !allows("remove", "/srv/b") && !allows("remove-upper", "/srv/b"), "%s", out);
+}
+
+/* Who gets a file under another name where he runs it must be allowed to run it under the first. */
+KTAP_TEST(linked_files)
+{
+	unit_place();
+	events_begin();
+	event_write("create", "/tmp/stage", "cp", 0);
+	event_write("link", "/tmp/stage", "cp", 0);
+	event_write("create", "/opt/tool", "cp", 0);
+	event_exec("/opt/tool", "sh", "");
+	events_end();
+	learn();
+	KTAP_CHECK(allows("exec", "/opt/tool") && allows("exec", "/tmp/stage"), "%s", out);
+	KTAP_CHECK(!allows("remove", "/tmp/stage") && !allows("remove-upper", "/opt/tool"), "a link removes nothing: %s", out);
+}
+
 /* As dpkg does it: the directory comes under another name and gets its own while it is empty. */
 KTAP_TEST(renamed_directories)
 {

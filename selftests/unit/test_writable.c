@@ -101,6 +101,7 @@ KTAP_TEST(names)
 	writes(w, "modify", "/var/lib/app/old");
 	writes(w, "remove", "/srv/a/gone");
 	writes(w, "rename", "/opt/x/from>/opt/y/to");
+	writes(w, "link", "/usr/lib/kept"); /* to a name that is told by itself */
 	lines_are(w, NULL, "-v opt-x:/opt/x\n-v opt-y:/opt/y\n-v srv-a:/srv/a\n-v var-lib-app:/var/lib/app\n");
 }
 

@@ -33,7 +33,8 @@ struct ku_learn {
 	struct ku_learn_move *moves;
 	size_t nmoves;
 	char *union_glob;    /* NULL: of any union */
-	uint64_t events, no_path, too_deep;
+	struct ku_pol_untold untold;
+	uint64_t events, too_deep;
 };
 
 /* A glob and what was seen of it, in the order in which they are written. */
@@ -67,15 +68,13 @@ static int ku_learn_move(struct ku_learn *l, const char *from, const char *to, b
 
 static int ku_learn_event(void *arg, const struct ku_pol_seen *s)
 {
-	uint32_t actions = s->unsure ? 1u << KU_A_REMOVE | 1u << KU_A_REMOVE_UPPER : 1u << s->op.action;
-	struct ku_learn_seen seen = { .actions = actions, .events = 1 };
+	struct ku_learn_seen seen = { .actions = 1u << s->op.action, .events = 1 };
 	struct ku_learn *l = arg;
 	size_t depth = 0;
 	void *item;
 	int err;
 
-	/* Events do not tell whether something was renamed over. */
-	if (s->from && s->op.kind != KU_K_DIR)
+	if (s->unsure && !(s->from && s->op.kind == KU_K_DIR))
 		seen.actions |= 1u << KU_A_REMOVE | 1u << KU_A_REMOVE_UPPER;
 	for (const char *c = s->op.path; *c; c++)
 		depth += *c == '/';
@@ -401,11 +400,13 @@ int ku_policy_cmd_learn(const struct ku_policy_args *a)
 		ku_err("policy: no memory");
 		return KU_EXIT_USAGE;
 	}
-	status = ku_pol_events_read(a, ku_learn_event, &l, &l.no_path);
+	status = ku_pol_events_read(a, ku_learn_event, &l, &l.untold);
 
-	if (status == KU_EXIT_OK && l.no_path + l.too_deep)
+	if (status == KU_EXIT_OK && l.untold.no_path + l.too_deep)
 		ku_warn("policy: %s: %llu operations have no path, or one that is too deep: no rule can be learned from them", a->from,
-			(unsigned long long)(l.no_path + l.too_deep));
+			(unsigned long long)(l.untold.no_path + l.too_deep));
+	if (status == KU_EXIT_OK && l.untold.lost)
+		ku_warn("policy: %s: %llu events were lost when it was recorded: what they told is not allowed", a->from, (unsigned long long)l.untold.lost);
 	if (status == KU_EXIT_OK && !l.events) {
 		ku_err("policy: %s: no operation to learn from; 'kunion trace --json --writes' records them", a->from);
 		status = KU_EXIT_FAIL;

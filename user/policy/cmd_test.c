@@ -21,9 +21,11 @@ struct ku_test_row {
 
 struct ku_test {
 	const struct ku_policy *p;
+	const struct ku_pol *pol;
 	const char *policy;
 	struct ku_map rows; /* struct ku_test_row */
-	uint64_t operations, no_path;
+	struct ku_pol_untold untold;
+	uint64_t operations, moves, removals, renames; /* moves: directories that would not be renamed; of the others it is not told what they were */
 	uint64_t by_verdict[KU_V_MAX];
 };
 
@@ -36,10 +38,9 @@ static const char *ku_test_next(const char **at)
 	return s;
 }
 
-static int ku_test_seen(void *arg, const struct ku_pol_seen *s)
+/* op, of s, comes to this rule. */
+static int ku_test_judged(struct ku_test *t, const struct ku_pol_seen *s, const struct ku_pol_op *op, size_t rule)
 {
-	struct ku_test *t = arg;
-	size_t rule = ku_policy_match(t->p, &s->op);
 	enum ku_pol_verdict verdict = t->p->rules[rule].verdict;
 	_cleanup_free_ char *key = NULL;
 	struct ku_test_row *row;
@@ -52,15 +53,15 @@ static int ku_test_seen(void *arg, const struct ku_pol_seen *s)
 	t->by_verdict[verdict]++;
 	if (verdict == KU_V_ALLOW)
 		return 0;
-	len = asprintf(&key, "%s%c%s%c%s%c%s%c%zu %d", s->op.union_path, '\0', s->who->container, '\0', s->op.comm, '\0', s->op.path, '\0', rule,
-		       (int)s->op.action);
+	len = asprintf(&key, "%s%c%s%c%s%c%s%c%zu %d", op->union_path, '\0', s->who->container, '\0', op->comm, '\0', op->path, '\0', rule,
+		       (int)op->action);
 	err = len < 0 ? -ENOMEM : ku_map_get(&t->rows, key, (size_t)len, &item, &kept, &new);
 	if (err)
 		return err;
 	row = item;
 	if (new) {
 		row->rule = rule;
-		row->action = s->op.action;
+		row->action = op->action;
 		row->union_path = ku_test_next(&kept);
 		row->container = ku_test_next(&kept);
 		row->comm = ku_test_next(&kept);
@@ -68,6 +69,49 @@ static int ku_test_seen(void *arg, const struct ku_pol_seen *s)
 	}
 	row->count++;
 	return 0;
+}
+
+static bool ku_test_denies(const struct ku_policy *p)
+{
+	for (size_t i = 0; i < p->nrules; i++)
+		if (p->rules[i].verdict == KU_V_DENY || p->rules[i].verdict == KU_V_HOLD)
+			return true;
+	return false;
+}
+
+/* A name for what has one: as ku_pol_move_dir() and ku_pol_carry() in BPF have it. */
+static int ku_test_carry(struct ku_test *t, const struct ku_pol_seen *s)
+{
+	static const enum ku_pol_action carried[] = { KU_A_MODIFY, KU_A_EXEC };
+
+	if (s->op.kind == KU_K_DIR) {
+		t->moves += ku_test_denies(t->p) && !ku_pol_same_below(t->pol, s->from, s->op.path);
+		return 0;
+	}
+	for (size_t i = 0; i < KU_ARRAY_SIZE(carried); i++) {
+		struct ku_pol_op op = s->op;
+		enum ku_pol_verdict here, there;
+		size_t rule;
+
+		op.action = carried[i];
+		here = t->p->rules[ku_policy_match(t->p, &op)].verdict;
+		op.path = s->from;
+		rule = ku_policy_match(t->p, &op);
+		there = t->p->rules[rule].verdict;
+		if (here != KU_V_DENY && (there == KU_V_DENY || (there == KU_V_HOLD && here != KU_V_HOLD)))
+			return ku_test_judged(t, s, &op, rule);
+	}
+	return 0;
+}
+
+static int ku_test_seen(void *arg, const struct ku_pol_seen *s)
+{
+	struct ku_test *t = arg;
+	int err = ku_test_judged(t, s, &s->op, ku_policy_match(t->p, &s->op));
+
+	t->removals += s->unsure && !s->from;
+	t->renames += s->unsure && s->from;
+	return !err && s->from ? ku_test_carry(t, s) : err;
 }
 
 static const struct ku_policy *ku_test_policy; /* for the order */
@@ -102,7 +146,11 @@ static int ku_test_json(const struct ku_test *t)
 
 	ku_pol_json_text(&doc, doc, "policy", t->policy);
 	ku_pol_json_number(&doc, doc, "operations", t->operations);
-	ku_pol_json_number(&doc, doc, "without_path", t->no_path);
+	ku_pol_json_number(&doc, doc, "without_path", t->untold.no_path);
+	ku_pol_json_number(&doc, doc, "lost", t->untold.lost);
+	ku_pol_json_number(&doc, doc, "without_layer", t->removals);
+	ku_pol_json_number(&doc, doc, "without_replaced", t->renames);
+	ku_pol_json_number(&doc, doc, "exdev", t->moves);
 	for (unsigned int v = 0; v < KU_V_MAX; v++)
 		ku_pol_json_number(&doc, doc, ku_pol_verdict_name((enum ku_pol_verdict)v), t->by_verdict[v]);
 	list = ku_pol_json_add(&doc, doc, "would", json_object_new_array());
@@ -146,7 +194,33 @@ static int ku_test_text(const struct ku_test *t)
 	printf("%llu operations: %llu allowed, %llu audited, %llu denied, %llu held\n", (unsigned long long)t->operations,
 	       (unsigned long long)t->by_verdict[KU_V_ALLOW], (unsigned long long)t->by_verdict[KU_V_AUDIT],
 	       (unsigned long long)t->by_verdict[KU_V_DENY], (unsigned long long)t->by_verdict[KU_V_HOLD]);
+	if (t->moves)
+		printf("%llu renames of directories refused (EXDEV): the rules below both names are not the same\n", (unsigned long long)t->moves);
 	return ku_pol_printed(KU_EXIT_OK);
+}
+
+/* What the verdicts do not rest on. */
+static void ku_test_warn(const struct ku_policy_args *a, const struct ku_test *t)
+{
+	size_t exes = 0, charged = 0;
+
+	for (size_t i = 0; i < t->p->nrules; i++) {
+		exes += t->p->rules[i].exes.n != 0;
+		charged += t->p->rules[i].budget != 0;
+	}
+	if (exes)
+		ku_warn("policy: %s: %zu rule%s for exe, which events do not tell: such rules do not decide here", a->file, exes,
+			exes == 1 ? " asks" : "s ask");
+	if (charged)
+		ku_warn("policy: %s: %zu rule%s charged to a budget, which is not kept here: limits refuse nothing", a->file, charged,
+			charged == 1 ? " is" : "s are");
+	if (t->untold.no_path)
+		ku_warn("policy: %s: %llu operations have no path, and are left out", a->from, (unsigned long long)t->untold.no_path);
+	if (t->untold.lost)
+		ku_warn("policy: %s: %llu events were lost when it was recorded, and are not judged", a->from, (unsigned long long)t->untold.lost);
+	if (t->removals || t->renames)
+		ku_warn("policy: %s: recorded without layers: %llu removals are taken for 'remove', and what %llu renames replaced is not judged", a->from,
+			(unsigned long long)t->removals, (unsigned long long)t->renames);
 }
 
 int ku_policy_cmd_test(const struct ku_policy_args *a)
@@ -154,22 +228,16 @@ int ku_policy_cmd_test(const struct ku_policy_args *a)
 	_cleanup_free_ struct ku_pol *pol = NULL;
 	struct ku_test t = { .policy = a->file, .rows = KU_MAP(struct ku_test_row, 0) };
 	struct ku_policy *p;
-	size_t exes = 0;
 	int status;
 
 	/* Compiled too: what does not fit into the tables could not be loaded either. */
 	if (!ku_policy_open(a->file, &p, &pol))
 		return KU_EXIT_USAGE;
-	for (size_t i = 0; i < p->nrules; i++)
-		exes += p->rules[i].exes.n != 0;
-	if (exes)
-		ku_warn("policy: %s: %zu rule%s for exe, which events do not tell: such rules do not decide here", a->file, exes,
-			exes == 1 ? " asks" : "s ask");
 	t.p = ku_test_policy = p;
-	status = ku_pol_events_read(a, ku_test_seen, &t, &t.no_path);
+	t.pol = pol;
+	status = ku_pol_events_read(a, ku_test_seen, &t, &t.untold);
 	if (status == KU_EXIT_OK) {
-		if (t.no_path)
-			ku_warn("policy: %s: %llu operations have no path, and are left out", a->from, (unsigned long long)t.no_path);
+		ku_test_warn(a, &t);
 		/* The map is only walked from here on. */
 		if (t.rows.n)
 			qsort(t.rows.entries, t.rows.n, sizeof(*t.rows.entries), ku_test_cmp);

@@ -95,6 +95,9 @@ size_t ku_policy_match(const struct ku_policy *p, const struct ku_pol_op *op);
 /* The same by the compiled tables, as BPF does it. */
 size_t ku_pol_match(const struct ku_pol *pol, const struct ku_pol_set *union_set, const struct ku_pol_op *op);
 
+/* Do the same rules decide about whatever is below the directories a and b, as far as they ask for paths? */
+bool ku_pol_same_below(const struct ku_pol *pol, const char *a, const char *b);
+
 /* "copy-up", "create", "remove", "remove-upper", "modify", "exec"; "allow", ..; "file", .. */
 const char *ku_pol_action_name(enum ku_pol_action a);
 const char *ku_pol_verdict_name(enum ku_pol_verdict v);

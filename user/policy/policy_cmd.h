@@ -44,16 +44,22 @@ void ku_pol_figures(const struct ku_pol *pol, struct ku_pol_figures *ret);
 struct ku_pol_seen {
 	struct ku_pol_op op; /* exe is "": events do not tell it */
 	const struct ku_who *who;
-	const char *from; /* what is created by being renamed: its old path; else NULL */
-	bool unsure; /* a removal, of which it is not known whether the file is in a lower layer */
+	const char *from; /* what is created by being renamed or linked: its old path; else NULL */
+	bool unsure; /* a removal, of which it is not known whether the file is in a lower layer; or a rename, of which it is not known what it replaces */
+};
+
+/* What events do not tell. */
+struct ku_pol_untold {
+	uint64_t no_path; /* operations left out */
+	uint64_t lost;	  /* events that were dropped when they were recorded */
 };
 
 /*
  * Calls fn for each operation of the event lines that is of the container and union asked for; it returns 0 or -errno, which ends it. Says on
- * stderr what was wrong. Returns an exit status; *ret_no_path: how many had no path, which are left out.
+ * stderr what was wrong. Returns an exit status.
  */
 int ku_pol_events_read(const struct ku_policy_args *a, int (*fn)(void *arg, const struct ku_pol_seen *seen), void *arg,
-		       uint64_t *ret_no_path);
+		       struct ku_pol_untold *ret);
 
 /* JSON: strings are escaped as in event lines. All take NULL for lack of memory; ku_pol_json_print() says so then. */
 struct json_object *ku_pol_json_add(struct json_object **doc, struct json_object *to, const char *key, struct json_object *value);

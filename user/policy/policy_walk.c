@@ -18,18 +18,33 @@ static uint16_t ku_pol_interval(const struct ku_pol_intervals *t, uint64_t v)
 	return t->set[lo % KU_POL_BOUNDS];
 }
 
+static uint16_t ku_pol_run(const struct ku_pol_automaton *t, uint16_t state, const char *text)
+{
+	for (; *text && state; text++) {
+		uint32_t e = t->edges[(t->base[state] + (unsigned char)*text) % KU_POL_EDGES];
+
+		state = e >> 16 == state ? (uint16_t)e : t->fallback[state];
+	}
+	return state;
+}
+
 static uint16_t ku_pol_string_set(const struct ku_pol_automaton *t, enum ku_pol_string string, const char *text)
 {
 	uint16_t state = t->start[string];
 
 	if (!state)
 		return 0;
-	for (; *text && state; text++) {
-		uint32_t e = t->edges[(t->base[state] + (unsigned char)*text) % KU_POL_EDGES];
-
-		state = e >> 16 == state ? (uint16_t)e : t->fallback[state];
-	}
+	state = ku_pol_run(t, state, text);
 	return state ? t->set[state] : t->dead_set[string];
+}
+
+/* The automaton is minimal: equal states stand for the same rules for whatever follows. */
+bool ku_pol_same_below(const struct ku_pol *pol, const char *a, const char *b)
+{
+	const struct ku_pol_automaton *t = &pol->strings;
+	uint16_t start = t->start[KU_PS_PATH];
+
+	return ku_pol_run(t, ku_pol_run(t, start, a), "/") == ku_pol_run(t, ku_pol_run(t, start, b), "/");
 }
 
 size_t ku_pol_match(const struct ku_pol *pol, const struct ku_pol_set *union_set, const struct ku_pol_op *op)

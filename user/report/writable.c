@@ -142,6 +142,9 @@ static int ku_writable_write(struct ku_writable *w, const struct ku_event *e, st
 		n->changed = true;
 		return 0;
 	}
+	/* The new name is made by itself. */
+	if (!strcmp(v->op, "link"))
+		return 0;
 	if (n->parent)
 		n->parent->names = true;
 	if (!strcmp(v->op, "create")) {
