@@ -3,10 +3,10 @@
 #include <argp.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "below.h"
 #include "cmd.h"
 #include "event.h"
 #include "intents.h"
@@ -16,7 +16,6 @@
 #include "union.h"
 #include "util.h"
 
-#define KU_BELOW (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 #define KU_PIECE_MAX 2048 /* of a path that may be longer than PATH_MAX */
 
 struct ku_strings {

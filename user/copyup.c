@@ -2,18 +2,16 @@
 #include "copyup.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "below.h"
 #include "commit.h"
 #include "copy.h"
 #include "log.h"
 #include "meta.h"
 #include "sys.h"
 #include "util.h"
-
-#define KU_RESOLVE (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 
 /* A batch shares one flush: two descriptors a file, and not so much data that the flush becomes one long stall. */
 #define KU_BATCH_FILES 128
@@ -39,16 +37,19 @@ int ku_cu_open_dir(int root, const char *path, const char **ret_name)
 	if (!dir)
 		return -ENOMEM;
 	*ret_name = slash + 1;
-	return ku_openat2(root, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
+	return ku_openat2(root, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, KU_BELOW);
 }
 
 int ku_cu_kernel(const struct ku_union *u, const char *path)
 {
-	_cleanup_close_ int root = ku_union_root(u), fd = -1;
+	_cleanup_close_ int root = ku_union_root(u), found = -1, fd = -1;
 
 	if (root < 0)
 		return root;
-	fd = ku_openat2(root, path + 1, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+	found = ku_below_find(root, path + 1);
+	if (found < 0)
+		return found;
+	fd = ku_below_open(found, O_WRONLY);
 	return fd < 0 ? fd : 0;
 }
 
@@ -82,7 +83,7 @@ static void ku_batch_drop(struct ku_batch_file *b)
 static int ku_batch_copy(struct ku_batch *batch, struct ku_cu_file *f)
 {
 	struct ku_batch_file *b = &batch->files[batch->n];
-	_cleanup_close_ int root = -1, src = -1;
+	_cleanup_close_ int root = -1, found = -1, src = -1;
 	struct ku_copy_opts opts = { .may_use_reserve = true };
 	struct ku_copy_stats stats;
 	struct stat st;
@@ -102,7 +103,8 @@ static int ku_batch_copy(struct ku_batch *batch, struct ku_cu_file *f)
 		err = -ENOMEM;
 		goto fail;
 	}
-	src = ku_openat2(b->dirfd, b->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+	found = ku_below_find(b->dirfd, b->name);
+	src = found < 0 ? found : ku_below_open(found, O_RDONLY);
 	if (src < 0) {
 		err = src;
 		goto fail;
@@ -136,9 +138,12 @@ fail:
 /* The user's word is that nobody uses the union; a name that changed all the same is left alone. */
 static int ku_batch_commit(struct ku_batch_file *b)
 {
+	_cleanup_close_ int found = ku_below_find(b->dirfd, b->name);
 	struct stat st;
 
-	if (fstatat(b->dirfd, b->name, &st, AT_SYMLINK_NOFOLLOW))
+	if (found < 0)
+		return found;
+	if (fstat(found, &st))
 		return -errno;
 	if (st.st_ino != b->ino || st.st_dev != b->dev)
 		return -ESTALE;

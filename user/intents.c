@@ -10,13 +10,13 @@
 #include "intents.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "below.h"
 #include "sys.h"
 #include "util.h"
 
@@ -316,17 +316,23 @@ void ku_intents_done(struct ku_intents *in, unsigned int id)
 /* Removes what the entry names. 1: it was there (*ret_err: 0 or why it still is), 0: it is not there, -errno: cannot tell. */
 static int ku_intent_remove(const struct ku_intent *s, int root, bool dry_run, int *ret_err)
 {
-	_cleanup_close_ int dir = -1;
+	_cleanup_close_ int dir = -1, found = -1;
 	struct stat st;
 
-	dir = ku_openat2(root, s->dir[0] ? s->dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
-			 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+	dir = ku_openat2(root, s->dir[0] ? s->dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0, KU_BELOW);
 	if (dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP)
 		return 0; /* the directory was removed or renamed since */
 	if (dir < 0)
 		return dir;
-	if (fstatat(dir, s->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
+	found = ku_below_find(dir, s->name);
+	if (found == -EXDEV) {
+		*ret_err = -EBUSY; /* something is mounted on it */
+		return 1;
+	}
+	if (found < 0)
+		return found == -ENOENT ? 0 : found;
+	if (fstat(found, &st) < 0)
+		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return 0;
 	*ret_err = 0;

@@ -14,7 +14,4 @@ int ku_fsopen(const char *fsname, unsigned int flags);
 int ku_fsconfig(int fd, unsigned int cmd, const char *key, const void *value, int aux);
 int ku_fsmount(int fd, unsigned int flags, unsigned int attr_flags);
 
-/* setxattrat(2), Linux 6.13. xattr_flags: XATTR_* of <sys/xattr.h>. */
-int ku_setxattrat(int dirfd, const char *path, unsigned int flags, const char *name, const void *value, uint32_t size, uint32_t xattr_flags);
-
 #endif

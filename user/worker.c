@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One managed copy: open, copy, commit (DESIGN 5). Runs in a worker thread. */
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "below.h"
 #include "commit.h"
 #include "copyup.h"
 #include "log.h"
@@ -15,9 +15,6 @@
 #include "stop.h"
 #include "sys.h"
 #include "util.h"
-
-/* Below the root and nowhere else: a container must not lead us astray. */
-#define KU_RESOLVE (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 
 /* How often, and from what pause (doubled each time), the holder test is tried: who is just passing by soon lets go. */
 #define KU_HOLDER_TRIES 6
@@ -37,6 +34,7 @@ struct ku_work {
 	struct ku_pending *p;
 	struct ku_slot *slot;
 	int dirfd, src;
+	int found; /* O_PATH: what the name led to */
 	unsigned int tries;
 	int temp;	   /* the copy's descriptor */
 	uint64_t flushed;  /* bytes of it */
@@ -112,16 +110,36 @@ static int ku_native(struct ku_work *w, const char *why)
 	return -EREMOTE; /* no errno of a copy: "the kernel's" */
 }
 
-/* Is name the inode asked for, and nobody else's? lsm/inode_getattr answers into the slot of the inode that it sees. */
+/* Looks the name up, which is not done again: a container may put anything there, or mount it. */
+static int ku_work_find(struct ku_work *w)
+{
+	ku_closep(&w->found);
+	w->found = ku_below_find(w->dirfd, w->name);
+	if (w->found == -EXDEV)
+		return ku_native(w, "it is mounted on");
+	return w->found < 0 ? w->found : 0;
+}
+
+/* Has lsm/inode_getattr look at what was found, and answer into the slot of the inode that it sees. 0: it is not the inode asked for. */
+static int ku_work_look(struct ku_work *w)
+{
+	uint32_t seq = __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE);
+	struct statx stx;
+
+	if (statx(w->found, "", AT_EMPTY_PATH, STATX_TYPE, &stx))
+		return -errno;
+	return __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE) != seq;
+}
+
+/* Is what was found the inode asked for, and nobody else's? Its descriptor counts as the look's own reference (KERNEL.md 9). */
 static int ku_holder_test(struct ku_work *w)
 {
 	for (unsigned int i = 0;; i++) {
-		uint32_t seq = __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE);
-		struct statx stx;
+		int seen = ku_work_look(w);
 
-		if (statx(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stx))
-			return -errno;
-		if (__atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE) == seq)
+		if (seen < 0)
+			return seen;
+		if (!seen)
 			return ku_native(w, "its name leads to another file by now");
 		if (!w->slot->held.excess)
 			return 0;
@@ -136,7 +154,7 @@ static int ku_holder_test(struct ku_work *w)
 /* Nobody's operation made this entry: it is given to the inode from here. */
 static int ku_work_claim(struct ku_work *w)
 {
-	_cleanup_close_ int fd = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+	_cleanup_close_ int fd = ku_below_open(w->found, O_RDONLY);
 
 	if (fd < 0)
 		return fd;
@@ -170,8 +188,9 @@ static int ku_work_dir(struct ku_work *w)
 	root = ku_union_root(&at->u);
 	if (root < 0)
 		return root;
+	ku_stop("before-dir");
 	/* O_PATH, which no watch sees. */
-	w->dirfd = ku_openat2(root, w->dir, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, KU_RESOLVE);
+	w->dirfd = ku_openat2(root, w->dir, O_PATH | O_DIRECTORY | O_CLOEXEC, 0, KU_BELOW);
 	return w->dirfd < 0 ? w->dirfd : 0;
 }
 
@@ -184,6 +203,10 @@ static int ku_work_open(struct ku_work *w)
 	err = ku_work_dir(w);
 	if (err)
 		return err;
+	ku_stop("before-find");
+	err = ku_work_find(w);
+	if (err)
+		return err;
 	if (w->p->own) {
 		err = ku_work_claim(w);
 		if (err)
@@ -192,12 +215,14 @@ static int ku_work_open(struct ku_work *w)
 	err = ku_holder_test(w);
 	if (err)
 		return err;
-	w->src = ku_openat2(w->dirfd, w->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, KU_RESOLVE);
+	ku_stop("before-source");
+	w->src = ku_below_open(w->found, O_RDONLY);
+	ku_closep(&w->found);
 	if (w->src < 0)
 		return w->src;
 	if (fstat(w->src, &st))
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+	if (st.st_nlink != 1)
 		return ku_native(w, "it has other hard links");
 	ref = ku_bpf_inode_ref(&w->s->bpf, w->src);
 	if (ref != KU_REF(w->p->slot, w->p->gen))
@@ -287,20 +312,16 @@ static int ku_work_run(struct ku_work *w)
 	return err;
 }
 
-/* 1: it is the inode asked for, and upper. 0: and lower. lsm/inode_getattr tells; opening it would be seen by its watches. */
+/* 1: what was found is the inode asked for, and upper. 0: and lower. Opening it would be seen by its watches. */
 static int ku_work_is_upper(struct ku_work *w)
 {
-	uint32_t seq = __atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE);
-	struct statx stx;
+	int seen = ku_work_look(w);
 
-	if (statx(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &stx))
-		return -errno;
-	if (__atomic_load_n(&w->slot->held.seq, __ATOMIC_ACQUIRE) == seq)
-		return -ECANCELED;
+	if (seen <= 0)
+		return seen ? seen : -ECANCELED;
 	return w->slot->held.excess & KU_HELD_UPPER ? 1 : 0;
 }
 
-/* O_NONBLOCK: nobody's lease is waited for. */
 static int ku_work_guard_open(struct ku_work *w)
 {
 	int fd, err;
@@ -308,7 +329,7 @@ static int ku_work_guard_open(struct ku_work *w)
 	err = ku_bpf_guard_begin(&w->s->bpf);
 	if (err)
 		return err;
-	fd = ku_openat2(w->dirfd, w->name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0, KU_RESOLVE);
+	fd = ku_below_open(w->found, O_WRONLY);
 	ku_bpf_guard_end(&w->s->bpf);
 	if (fd >= 0)
 		close(fd);
@@ -321,7 +342,7 @@ static int ku_work_guard_open(struct ku_work *w)
  */
 static int ku_work_guard_xattr(struct ku_work *w)
 {
-	int err = ku_setxattrat(w->dirfd, w->name, AT_SYMLINK_NOFOLLOW, KU_NO_XATTR, "", 0, XATTR_REPLACE);
+	int err = ku_below_setxattr(w->found, KU_NO_XATTR, "", 0, XATTR_REPLACE);
 	int upper = ku_work_is_upper(w);
 
 	if (upper < 0)
@@ -347,11 +368,15 @@ static int ku_work_guard(struct ku_work *w)
 	    !ku_slot_move(w->slot, p->gen, KU_S_COMMITTING, KU_S_COPYING, 0))
 		return -ECANCELED;
 	ku_stop("guarding");
+	err = ku_work_find(w);
+	if (err)
+		return err;
 	err = ku_work_is_upper(w);
 	if (err > 0)
 		p->found = true;
 	if (err)
 		return err < 0 ? err : 0;
+	ku_stop("before-guard");
 	err = ku_work_guard_open(w);
 	return err == -ETXTBSY ? ku_work_guard_xattr(w) : err;
 }
@@ -405,7 +430,7 @@ static void ku_own_finish(struct ku_pending *p, const struct ku_slot *slot)
 
 void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 {
-	struct ku_work w = { .s = s, .p = p, .slot = &s->bpf.slots[p->slot], .dirfd = -1, .src = -1 };
+	struct ku_work w = { .s = s, .p = p, .slot = &s->bpf.slots[p->slot], .dirfd = -1, .src = -1, .found = -1 };
 	int err;
 
 	p->copier_tid = (uint32_t)gettid();
@@ -415,6 +440,7 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 	err = w.slot->guard ? -EREMOTE : ku_work_run(&w);
 	if (err == -EREMOTE && ku_work_wants_guard(&w)) {
 		ku_closep(&w.src);
+		ku_closep(&w.found);
 		err = ku_work_guard(&w);
 		p->guarded = !err;
 		/* An error is none of the requester's: the kernel shall give him his own. */
@@ -428,6 +454,7 @@ void ku_worker_copy(struct ku_session *s, struct ku_pending *p)
 	if (!p->copied_ns)
 		p->copied_ns = p->end_ns;
 	ku_closep(&w.src);
+	ku_closep(&w.found);
 	ku_closep(&w.dirfd); /* before anybody goes on: nothing of ours keeps the union busy */
 	if (err && err != -EREMOTE && err != -ECANCELED && !ku_is_users(err))
 		ku_info("%s%s: %s; left to the kernel", p->at->u.path, p->path, strerror(-err));
