@@ -123,6 +123,7 @@ struct super_block {
 	struct dentry *s_root; /* a path that does not end there is none */
 	unsigned long s_magic; /* overlayfs at all? */
 	void *s_fs_info;       /* its options */
+	struct user_namespace *s_user_ns; /* a mount's, if it is not idmapped; before 6.2 */
 };
 
 struct inode {
@@ -165,6 +166,9 @@ struct dentry___flat {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+	struct mnt_idmap *mnt_idmap;	   /* is a layer idmapped? */
+	struct user_namespace *mnt_userns; /* the same before 6.2 */
 };
 
 struct path {
@@ -231,8 +235,18 @@ struct ovl_config {
 	bool metacopy;
 };
 
+struct ovl_layer {
+	struct vfsmount *mnt; /* overlayfs's own, of that layer */
+};
+
 struct ovl_fs {
+	unsigned int numlayer; /* the upper one, or its place, among them */
+	const struct ovl_layer *layers;
 	struct ovl_config config;
+};
+
+struct seq_file {
+	const struct file *file; /* mountinfo */
 };
 
 typedef struct {

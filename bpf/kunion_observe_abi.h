@@ -147,10 +147,21 @@ struct ku_written {
 	__u32 pad;
 };
 
+/* Unions whose layers are remembered from one look at mountinfo to the question; overlayfs takes 500 lower layers. */
+#define KU_MAX_LAYERS 4096
+#define KU_OVL_LAYERS 512
+
+/* A union's idmapped layers. Key: its device */
+struct ku_obs_layers {
+	__u32 lower; /* so many */
+	__u32 upper; /* the upper one is */
+};
+
 /* Read-only for BPF, set between open and load. */
 struct ku_obs_config {
 	__u32 all; /* unions that nobody named, too */
 	__u32 writes; /* tell what is made, changed and removed */
+	__u32 layers; /* look at them when mountinfo is read */
 };
 
 /* Shared, memory-mapped. */
@@ -158,7 +169,7 @@ struct ku_obs_shared {
 	__u32 self_tgid; /* kunion, whose copy-ups are somebody else's request and told as such; 0: it makes none */
 	__u32 lsm;	 /* the kernel calls lsm/inode_copy_up: its word counts */
 	__u32 take_new;	 /* overlays that are mounted from now on are unions */
-	__u32 pad;
+	__u32 own_tgid;	 /* kunion, in every mode: whose reading of mountinfo is looked at */
 	__u64 dropped[KU_O_MAX]; /* records that found no room, by kind */
 	__u64 no_room;		 /* copy-ups and waits beyond KU_MAX_ACTIVE */
 	__u64 no_counts;	 /* copy-ups and waits beyond KU_MAX_COUNTS: in the sum only */

@@ -16,6 +16,7 @@
  * ovl_create_or_link, ovl_tmpfile, ovl_do_remove, ovl_open, ovl_setattr	writes into the upper layer; loaded only when asked for
  * ovl_fill_super		a union begins
  * ovl_put_super		a union ends
+ * ovl_show_options		kunion reads a union's line in mountinfo; only for the daemon
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -38,5 +39,6 @@
 #include "obs_end.bpf.h"
 #include "obs_sem.bpf.h"
 #include "obs_contention.bpf.h"
+#include "obs_layers.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";

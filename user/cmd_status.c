@@ -60,7 +60,7 @@ static long long ku_get_int(struct json_object *o, const char *key)
 
 static void ku_status_union(struct json_object *u)
 {
-	static const char *const words[] = { "metacopy", "index", "redirect_dir", "nfs_export", "xino", "verity" };
+	static const char *const words[] = { "metacopy", "index", "redirect_dir", "nfs_export", "xino", "verity", "idmap" };
 	struct json_object *o = NULL;
 	const char *why;
 

@@ -19,6 +19,7 @@ enum ku_obs_prog_flag {
 	KU_P_WRITES = 2, /* only when asked for */
 	KU_P_NEEDED = 4, /* nothing is worth anything without it */
 	KU_P_SPARED = 8, /* what it misses others see: see ku_obs_missed() */
+	KU_P_LAYERS = 32, /* likewise */
 	KU_P_DETAIL = 16, /* left out for tests of something else: attaching takes long under emulation */
 };
 
@@ -62,6 +63,7 @@ static const struct {
 	{ "ku_obs_remove", "ovl_do_remove", KU_P_MODULE | KU_P_WRITES, "what is removed" },
 	{ "ku_obs_open", "ovl_open", KU_P_MODULE | KU_P_WRITES, "changes of upper files" },
 	{ "ku_obs_setattr", "ovl_setattr", KU_P_MODULE | KU_P_WRITES, "truncations by name" },
+	{ "ku_obs_show", "ovl_show_options", KU_P_MODULE | KU_P_LAYERS, "which layers are idmapped" },
 };
 _Static_assert(KU_ARRAY_SIZE(ku_obs_progs) <= KU_OBS_PROGS, "links");
 
@@ -117,7 +119,8 @@ static int ku_obs_open(struct ku_obs *o, const struct ku_obs_config *wanted, boo
 	o->useless = false;
 	for (size_t i = 0; i < KU_ARRAY_SIZE(ku_obs_progs); i++) {
 		struct bpf_program *p = bpf_object__find_program_by_name(o->obj, ku_obs_progs[i].name);
-		bool asked = wanted->writes || !(ku_obs_progs[i].flags & KU_P_WRITES);
+		bool asked = (wanted->writes || !(ku_obs_progs[i].flags & KU_P_WRITES)) &&
+			     (wanted->layers || !(ku_obs_progs[i].flags & KU_P_LAYERS));
 
 		/* The second try goes without what need not be. */
 		if (p && ku_obs_progs[i].flags & KU_P_DETAIL && without_details) {
@@ -195,7 +198,9 @@ int ku_obs_load(struct ku_obs *o, const struct ku_obs_config *wanted, int (*on_r
 		snprintf(why, 256, "mapping the observing programs' memory: %s", strerror(errno));
 		return -errno;
 	}
-	o->host_pids = ku_obs_take(o, 0, 0) == (__u32)getpid();
+	o->fd_layers = ku_obs_fd(o, "ku_layers_of");
+	o->shared->own_tgid = ku_obs_take(o, 0, 0);
+	o->host_pids = o->shared->own_tgid == (__u32)getpid();
 	o->ring = ring_buffer__new(ku_obs_fd(o, "ku_obs_ring"), on_record, arg, NULL);
 	if (!o->ring) {
 		snprintf(why, 256, "the ring buffer: %s", strerror(errno));
@@ -324,6 +329,11 @@ void ku_obs_take_new(const struct ku_obs *o, bool on)
 int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev)
 {
 	return bpf_map_delete_elem(o->fd_unions, &dev) ? -errno : 0;
+}
+
+int ku_obs_layers(const struct ku_obs *o, uint32_t dev, struct ku_obs_layers *ret)
+{
+	return bpf_map_lookup_elem(o->fd_layers, &dev, ret) ? -errno : 0;
 }
 
 void ku_obs_unseen(const struct ku_obs *o, void (*fn)(void *, const char *, const char *), void *arg)

@@ -9,7 +9,7 @@
 
 #include "kunion_observe_abi.h"
 
-#define KU_OBS_PROGS 32
+#define KU_OBS_PROGS 40
 
 struct ku_obs {
 	struct bpf_object *obj;
@@ -17,7 +17,7 @@ struct ku_obs {
 	unsigned int nlinks;
 	struct ring_buffer *ring;
 	struct ku_obs_shared *shared; /* memory-mapped */
-	int fd_unions, fd_active, fd_waits, fd_counts, fd_sum, fd_written, fd_take;
+	int fd_unions, fd_active, fd_waits, fd_counts, fd_sum, fd_written, fd_take, fd_layers;
 	uint64_t unattached; /* bit n: program n of the table; see ku_obs_unseen() */
 	bool host_pids;	     /* we are in the initial pid namespace, as the records' numbers are */
 	bool useless;	     /* one that nothing goes without is not there */
@@ -41,6 +41,9 @@ int ku_obs_union_remove(const struct ku_obs *o, uint32_t dev);
 
 /* Overlays that are mounted from now on are unions, each told by a record KU_O_MADE. Whether that can be: see ku_obs_unseen(). */
 void ku_obs_take_new(const struct ku_obs *o, bool on);
+
+/* Which layers of a union are idmapped, whose line in mountinfo was read a moment ago. 0, or -ENOENT: not known. Any thread. */
+int ku_obs_layers(const struct ku_obs *o, uint32_t dev, struct ku_obs_layers *ret);
 
 /* Somebody has seen this kernel call BPF LSM programs. Otherwise that is known with the first copy-up that reaches the observer's own. */
 void ku_obs_lsm_works(const struct ku_obs *o);

@@ -474,10 +474,10 @@ unsigned int ku_observer_unions(const struct ku_observer *o)
 	return n;
 }
 
-int ku_observer_open(const struct ku_observer_ops *ops, bool all, bool writes, uint32_t self_tgid, struct ku_observer **ret,
+int ku_observer_open(const struct ku_observer_ops *ops, bool all, bool writes, bool layers, uint32_t self_tgid, struct ku_observer **ret,
 		     char why[static 256])
 {
-	const struct ku_obs_config wanted = { .all = all, .writes = writes };
+	const struct ku_obs_config wanted = { .all = all, .writes = writes, .layers = layers };
 	struct ku_observer *o = calloc(1, sizeof(*o));
 	int err;
 

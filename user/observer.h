@@ -33,7 +33,7 @@ struct ku_observer_ops {
  * Loads (ku_obs_load()), not yet attached. self_tgid: kunion's, where it makes the kernel copy; else 0. Returns 0, or -errno with one line in
  * why.
  */
-int ku_observer_open(const struct ku_observer_ops *ops, bool all, bool writes, uint32_t self_tgid, struct ku_observer **ret,
+int ku_observer_open(const struct ku_observer_ops *ops, bool all, bool writes, bool layers, uint32_t self_tgid, struct ku_observer **ret,
 		     char why[static 256]);
 int ku_observer_attach(struct ku_observer *o, char why[static 256]);
 /* No more records come; those that are there do with the next ku_observer_turn(). */

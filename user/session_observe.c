@@ -125,7 +125,7 @@ bool ku_session_observe(struct ku_session *s, char err[static 512])
 		snprintf(s->unobserved, sizeof(s->unobserved), "left out, as a test asked for");
 		return true;
 	}
-	n = ku_observer_open(&ops, s->opts.all, s->opts.writes, alone ? 0 : (uint32_t)getpid(), &s->observer, s->unobserved);
+	n = ku_observer_open(&ops, s->opts.all, s->opts.writes, s->opts.room, alone ? 0 : (uint32_t)getpid(), &s->observer, s->unobserved);
 	if (!n)
 		n = ku_session_watch(s, ku_observer_fd(s->observer));
 	if (!n)

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "bpf.h"
+#include "obs.h"
 #include "util.h"
 
 unsigned int ku_about_data_only(const char *lowerdir)
@@ -79,7 +81,20 @@ int ku_about_options(const char *options, struct ku_about *ret)
 	return 0;
 }
 
-int ku_about_read(const struct ku_union *u, struct ku_about *ret)
+static void ku_about_idmap(const struct ku_obs *layers, uint32_t dev, const char *mount_options, char to[static 24])
+{
+	_cleanup_free_ char *mount = ku_mount_option(mount_options, "idmapped");
+	struct ku_obs_layers l = { 0 };
+	bool known = layers && !ku_obs_layers(layers, dev, &l);
+
+	snprintf(to, 24, "%s%s%s", l.lower ? "+lower" : "", l.upper ? "+upper" : "", mount ? "+mount" : "");
+	if (*to)
+		memmove(to, to + 1, strlen(to));
+	else if (known)
+		strcpy(to, "off");
+}
+
+int ku_about_read(const struct ku_union *u, const struct ku_obs *layers, struct ku_about *ret)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	_cleanup_free_ char *line = NULL;
@@ -89,9 +104,16 @@ int ku_about_read(const struct ku_union *u, struct ku_about *ret)
 	f = ku_union_mountinfo(u);
 	if (!f)
 		return -errno;
-	while (getline(&line, &size, f) >= 0)
-		if (strtoull(line, NULL, 10) == u->mnt_id)
-			return ku_mountinfo_parse(line, &m) ? -EINVAL : ku_about_options(m.super_options, ret);
+	while (getline(&line, &size, f) >= 0) {
+		int n;
+
+		if (strtoull(line, NULL, 10) != u->mnt_id)
+			continue;
+		n = ku_mountinfo_parse(line, &m) ? -EINVAL : ku_about_options(m.super_options, ret);
+		if (!n)
+			ku_about_idmap(layers, ku_kernel_dev(u->dev), m.options, ret->idmap);
+		return n;
+	}
 	return ferror(f) ? -EIO : -ENOENT;
 }
 

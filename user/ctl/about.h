@@ -12,10 +12,12 @@ struct ku_about {
 	/* in force: "on", "off", or the option's own word; "" where this kernel has no such option */
 	char metacopy[16], index[16], redirect_dir[16], nfs_export[16], xino[16], verity[16];
 	unsigned int data_only;
+	char idmap[24]; /* what is idmapped: "lower", "upper", "mount", with a plus between, or "off"; "" if that of the layers is not known */
 };
 
-/* Of the mount that u was opened on. Returns 0 or -errno. */
-int ku_about_read(const struct ku_union *u, struct ku_about *ret);
+/* Of the mount that u was opened on; layers: who sees them, NULL: nobody. Returns 0 or -errno. */
+struct ku_obs;
+int ku_about_read(const struct ku_union *u, const struct ku_obs *layers, struct ku_about *ret);
 void ku_about_free(struct ku_about *a);
 
 /* From an overlay's options alone. */

@@ -50,6 +50,7 @@ struct json_object *ku_daemon_union_json(const struct ku_entry *e)
 	ku_add_text(opts, "nfs_export", e->about.nfs_export);
 	ku_add_text(opts, "xino", e->about.xino);
 	ku_add_text(opts, "verity", e->about.verity);
+	ku_add_text(opts, "idmap", e->about.idmap);
 	json_object_object_add(opts, "volatile", json_object_new_boolean(e->volatile_));
 	json_object_object_add(opts, "userxattr", json_object_new_boolean(e->userxattr));
 	json_object_object_add(opts, "data_only_layers", json_object_new_int((int)e->about.data_only));

@@ -114,7 +114,7 @@ static void ku_do_add(struct ku_daemon *d, void *arg)
 		a->e->in_force = ku_session_union(d->s, a->e->id)->in_force;
 }
 
-static int ku_entry_fill(struct ku_entry *e, const struct ku_union *u, const char *configured)
+static int ku_entry_fill(const struct ku_daemon *d, struct ku_entry *e, const struct ku_union *u, const char *configured)
 {
 	e->path = strdup(u->path);
 	e->lower = strdup(u->lowerdir);
@@ -127,7 +127,7 @@ static int ku_entry_fill(struct ku_entry *e, const struct ku_union *u, const cha
 	memcpy(e->container, u->container, sizeof(e->container));
 	e->userxattr = u->userxattr;
 	e->volatile_ = u->volatile_;
-	return ku_about_read(u, &e->about);
+	return ku_about_read(u, d->s->observer ? ku_observer_bpf(d->s->observer) : NULL, &e->about);
 }
 
 /* What is attached to it already; *ret: an entry of the standing order that will do as it is. 0, or -errno with a line in err. */
@@ -170,7 +170,7 @@ static int ku_daemon_prepare(struct ku_daemon *d, struct ku_do_add *a, struct ku
 		n = ku_daemon_taken(d, a, ret, err);
 	if (n || *ret)
 		return n;
-	n = ku_entry_fill(a->e, &a->at.u, configured);
+	n = ku_entry_fill(d, a->e, &a->at.u, configured);
 	if (n)
 		snprintf(err, 512, "%.200s: %s", a->at.u.path, strerror(-n));
 	return n ? n : ku_session_ready(&a->at, err);
