@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Many overlay mounts, attached, written to, let go and unmounted, over and over: nothing is left of them in the daemon or in the kernel, each
- * one's first write is told, none is busy.
+ * Many overlay mounts, every fifth of them in a mount namespace of its own, attached, written to, let go and unmounted, over and over: nothing is left
+ * of them in the daemon or in the kernel, each one's first write is told, none is busy.
  *
  * SOAK_SECONDS	how long (default: some rounds); what is measured must be flat after its tenth part, a minute of ten, and PLACES_USED mounts
  * SOAK_MOUNTS	at a time (default 200, or 40 where SOAK_SECONDS is not given)
@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -179,21 +180,139 @@ static void empty(const char *dir)
 	unlink(sub);
 	snprintf(sub, sizeof(sub), "%s/work", dir);
 	rmdir(sub);
+	snprintf(sub, sizeof(sub), "%s/index", dir);
+	rmdir(sub);
+}
+
+/* What is done with an overlay, here or in a container. Each gives 0 or an errno. */
+
+static int do_mount(int i, const char *more)
+{
+	char text[4 * NAME_ROOM];
+
+	snprintf(text, sizeof(text), "lowerdir=%s,upperdir=%s,workdir=%s%s", fx.lower, place(i, "upper"), place(i, "work"), more);
+	return mount("soak", place(i, "merged"), "overlay", 0, text) ? errno : 0;
+}
+
+static int do_write(int i)
+{
+	char name[2 * NAME_ROOM];
+	int fd, err;
+
+	snprintf(name, sizeof(name), "%s/f", place(i, "merged"));
+	fd = open(name, O_WRONLY | O_CLOEXEC);
+	err = fd < 0 || write(fd, "x", 1) != 1 ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static int do_umount(int i)
+{
+	int err = umount2(place(i, "merged"), 0) ? errno : 0;
+
+	if (err)
+		umount2(place(i, "merged"), MNT_DETACH);
+	return err;
+}
+
+/* Containers: children with a mount namespace of their own. */
+
+enum { MOUNT, WRITE, UMOUNT };
+
+static struct {
+	pid_t pid;
+	int to, from;
+} containers[MOUNTS_MAX];
+
+static bool contained(int i)
+{
+	return i % 5 == 0;
+}
+
+static void container_serve(int i, int to, int from)
+{
+	char what;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (unshare(CLONE_NEWNS))
+		_exit(1);
+	while (read(to, &what, 1) == 1) {
+		int err = what == MOUNT ? do_mount(i, "") : what == WRITE ? do_write(i) : do_umount(i);
+
+		if (write(from, &err, sizeof(err)) != sizeof(err))
+			break;
+	}
+	_exit(0);
+}
+
+/* Before this round's mounts: it would have copies of them. */
+static void container_start(int i)
+{
+	int to[2], from[2];
+
+	KTAP_REQUIRE(!pipe2(to, O_CLOEXEC) && !pipe2(from, O_CLOEXEC));
+	containers[i].pid = fork();
+	KTAP_REQUIRE(containers[i].pid >= 0);
+	if (!containers[i].pid)
+		container_serve(i, to[0], from[1]);
+	close(to[0]);
+	close(from[1]);
+	containers[i].to = to[1];
+	containers[i].from = from[0];
+}
+
+static void container_end(int i)
+{
+	kill(containers[i].pid, SIGKILL);
+	KTAP_CHECK(waitpid(containers[i].pid, NULL, 0) == containers[i].pid);
+	close(containers[i].to);
+	close(containers[i].from);
+}
+
+static int where_it_is(int i, char what)
+{
+	int err = EPIPE;
+
+	if (!contained(i))
+		return what == MOUNT ? do_mount(i, "") : what == WRITE ? do_write(i) : do_umount(i);
+	if (write(containers[i].to, &what, 1) != 1 || read(containers[i].from, &err, sizeof(err)) != sizeof(err))
+		return EPIPE;
+	return err;
+}
+
+static void attach(int i)
+{
+	bool managed = manage && (contained(i) ? i / 20 : i) % 2;
+	char text[4 * NAME_ROOM];
+
+	if (contained(i))
+		snprintf(text, sizeof(text), "\"pid\":%d,\"mode\":\"%s\"", containers[i].pid, managed ? "manage" : "observe");
+	else
+		snprintf(text, sizeof(text), "\"path\":\"%s\",\"mode\":\"%s\"", place(i, "merged"), managed ? "manage" : "observe");
+	KTAP_REQUIRE(call(contained(i) ? "AttachAll" : "Attach", text) && strstr(reply, "\"path\""), "%d: %s", i, reply);
 }
 
 static void first_write(int i)
 {
-	char name[2 * NAME_ROOM];
-	int fd;
+	int err = where_it_is(i, WRITE);
 
-	snprintf(name, sizeof(name), "%s/f", place(i, "merged"));
-	fd = open(name, O_WRONLY | O_CLOEXEC);
-	KTAP_CHECK(fd >= 0 && write(fd, "x", 1) == 1, "%s: %s", name, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	KTAP_CHECK(!err, "%d: %s", i, strerror(err));
 }
 
-/* Every other is observed only; of each sort one half is let go by command, the other by its unmounting. */
+/* With an index it is refused as long as the file system that was mounted of the same directories lives somewhere. */
+static bool is_over(int i, uint64_t end)
+{
+	int err;
+
+	while ((err = do_mount(i, ",index=on")) == EBUSY && fx_now_ns() < end)
+		fx_sleep_ms(20);
+	if (!err)
+		err = do_umount(i);
+	return KTAP_CHECK(!err, "%d: its file system is left: %s", i, strerror(err));
+}
+
+/* Every other is observed only; of each sort one half is let go by command, the other by its unmounting. Of the containers one half unmounts, the other ends. */
 static void go_round(void)
 {
 	uint64_t end = fx_now_ns() + ROUND_MS * 1000000ull;
@@ -201,29 +320,33 @@ static void go_round(void)
 	int busy = 0, missed, twice = 0;
 
 	memset(told, 0, sizeof(told));
+	for (int i = 0; i < mounts; i++)
+		if (contained(i))
+			container_start(i);
 	for (int i = 0; i < mounts; i++) {
-		snprintf(text, sizeof(text), "lowerdir=%s,upperdir=%s,workdir=%s", fx.lower, place(i, "upper"), place(i, "work"));
-		KTAP_REQUIRE(!mount("soak", place(i, "merged"), "overlay", 0, text), "%d: %s", i, strerror(errno));
-		snprintf(text, sizeof(text), "\"path\":\"%s\",\"mode\":\"%s\"", place(i, "merged"), manage && i % 2 ? "manage" : "observe");
-		KTAP_REQUIRE(call("Attach", text), "%d: %s", i, reply);
+		int err = where_it_is(i, MOUNT);
+
+		KTAP_REQUIRE(!err, "%d: %s", i, strerror(err));
+		attach(i);
 		/* Some at once, some when there are more. */
 		if (i % 8 < 4)
 			first_write(i);
 	}
 	for (int i = 0; i < mounts; i++) {
+		int err = 0;
+
 		if (i % 8 >= 4)
 			first_write(i);
 		if (i % 4 < 2) {
 			snprintf(text, sizeof(text), "\"path\":\"%s\"", place(i, "merged"));
 			KTAP_CHECK(call("Detach", text), "%d: %s", i, reply);
 		}
-		if (umount2(place(i, "merged"), 0)) {
-			busy++;
-			KTAP_CHECK(false, "%d: umount: %s", i, strerror(errno));
-			umount2(place(i, "merged"), MNT_DETACH);
-		}
-		empty(place(i, "upper"));
-		empty(place(i, "work"));
+		if (!contained(i) || i % 2 == 0)
+			err = where_it_is(i, UMOUNT);
+		busy += !!err;
+		KTAP_CHECK(!err, "%d: umount: %s", i, strerror(err));
+		if (contained(i))
+			container_end(i);
 	}
 	for (;;) {
 		read_events();
@@ -236,8 +359,13 @@ static void go_round(void)
 			break;
 		fx_sleep_ms(50);
 	}
-	for (int i = 0; i < mounts; i++)
+	for (int i = 0; i < mounts; i++) {
 		twice += told[i] > 1;
+		if (contained(i))
+			busy += !is_over(i, end);
+		empty(place(i, "upper"));
+		empty(place(i, "work"));
+	}
 	KTAP_CHECK(!busy && !missed && !twice, "%d busy, %d missed, %d told twice", busy, missed, twice);
 }
 
