@@ -142,6 +142,15 @@ int ku_judge_reload(struct ku_judge *j, char err[static 512])
 	return n;
 }
 
+int ku_judge_answer(struct ku_judge *j, const char *program, char err[static 512])
+{
+	int n = j->hold ? ku_judge_hold_program(j->hold, program, err) : 0;
+
+	if (!n)
+		j->ops.answer = program;
+	return n;
+}
+
 static const char *ku_judge_rule_name(void *arg, uint32_t gen, uint32_t rule)
 {
 	const struct ku_judge *j = arg;

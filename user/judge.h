@@ -64,6 +64,11 @@ void ku_judge_union_remove(struct ku_judge *j, uint32_t dev);
 void ku_judge_forget_new(struct ku_judge *j, uint32_t dev);
 
 /*
+ * From now on this program answers, or none (NULL); it is the caller's, and has to last until the next call or j's end. 0, or -errno with one line in err
+ * and all as it was.
+ */
+int ku_judge_answer(struct ku_judge *j, const char *program, char err[static 512]);
+/*
  * Reads the file again; every operation sees the old policy or the new one. 0, or -errno with one line in err and the old policy in force.
  */
 int ku_judge_reload(struct ku_judge *j, char err[static 512]);

@@ -297,7 +297,16 @@ static void ku_hold_programs(struct ku_judge_hold *h)
 
 int ku_judge_hold_program(struct ku_judge_hold *h, const char *file, char err[static 512])
 {
-	return ku_programs_open(file, h->epoll_fd, &h->programs, err);
+	int n;
+
+	if (!h->programs)
+		return file ? ku_programs_open(file, h->epoll_fd, &h->programs, err) : 0;
+	n = ku_programs_file(h->programs, file, err);
+	for (struct ku_question *q = h->questions; q && !n; q = q->next) {
+		ku_programs_over(h->programs, q->number);
+		q->programmed = false;
+	}
+	return n;
 }
 
 static bool ku_hold_gone(const struct ku_question *q)

@@ -29,7 +29,10 @@ struct ku_judge_hold;
  * obj is loaded. Its wait-able descriptors are put into epoll_fd. 0, or -errno with a line in err. Nobody is held before ku_judge_hold_begin().
  */
 int ku_judge_hold_open(struct bpf_object *obj, struct ku_pol_shared *shared, int epoll_fd, struct ku_judge_hold **ret, char err[static 512]);
-/* From now on file (judge_program.h) is run for each question. 0, or -errno with a line in err. */
+/*
+ * From now on file (judge_program.h) is run for each question, also for those that are open; NULL: none is. 0, or -errno with a line in err and all as it
+ * was.
+ */
 int ku_judge_hold_program(struct ku_judge_hold *h, const char *file, char err[static 512]);
 void ku_judge_hold_begin(struct ku_judge_hold *h);
 /* Another policy is in force, or none: who is held is judged by that. */

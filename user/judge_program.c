@@ -27,7 +27,7 @@ struct ku_program {
 };
 
 struct ku_programs {
-	char *file;
+	char *file; /* NULL: none is asked */
 	int epoll_fd;
 	struct ku_program at[KU_PROGRAMS];
 };
@@ -49,22 +49,39 @@ int ku_programs_check(const char *file, char err[static 512])
 	return n;
 }
 
-int ku_programs_open(const char *file, int epoll_fd, struct ku_programs **ret, char err[static 512])
+int ku_programs_file(struct ku_programs *p, const char *file, char err[static 512])
 {
-	_cleanup_free_ char *dir = *file == '/' ? NULL : getcwd(NULL, 0);
-	struct ku_programs *p;
-	int n = ku_programs_check(file, err);
+	_cleanup_free_ char *dir = !file || *file == '/' ? NULL : getcwd(NULL, 0);
+	char *path = NULL;
+	int n = file ? ku_programs_check(file, err) : 0;
 
 	if (n)
 		return n;
-	p = calloc(1, sizeof(*p));
 	/* Whatever the working directory is by then. A symbolic link stays one: its name may matter. */
-	if (p && (*file == '/' || dir) && asprintf(&p->file, "%s%s%s", dir ? dir : "", dir ? "/" : "", file) < 0)
-		p->file = NULL;
-	if (!p || !p->file) {
-		free(p);
+	if (file && (*file == '/' || dir) && asprintf(&path, "%s%s%s", dir ? dir : "", dir ? "/" : "", file) < 0)
+		path = NULL;
+	if (file && !path) {
 		snprintf(err, 512, "out of memory");
 		return -ENOMEM;
+	}
+	free(p->file);
+	p->file = path;
+	return 0;
+}
+
+int ku_programs_open(const char *file, int epoll_fd, struct ku_programs **ret, char err[static 512])
+{
+	struct ku_programs *p = calloc(1, sizeof(*p));
+	int n;
+
+	if (!p) {
+		snprintf(err, 512, "out of memory");
+		return -ENOMEM;
+	}
+	n = ku_programs_file(p, file, err);
+	if (n) {
+		free(p);
+		return n;
 	}
 	p->epoll_fd = epoll_fd;
 	for (unsigned int i = 0; i < KU_PROGRAMS; i++)
@@ -83,7 +100,7 @@ static struct ku_program *ku_program_free(const struct ku_programs *p)
 
 bool ku_programs_room(const struct ku_programs *p)
 {
-	return ku_program_free(p);
+	return p->file && ku_program_free(p);
 }
 
 /* The environment of one question. */

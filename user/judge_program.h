@@ -20,6 +20,10 @@ enum ku_program_says { KU_SAYS_ALLOW, KU_SAYS_DENY, KU_SAYS_NOTHING };
 int ku_programs_check(const char *file, char err[static 512]);
 /* Ends of processes wake who polls epoll_fd. 0, or -errno with a line in err. */
 int ku_programs_open(const char *file, int epoll_fd, struct ku_programs **ret, char err[static 512]);
+/*
+ * From now on file is run, NULL: none. Nobody may run: ku_programs_over() for each. 0, or -errno with a line in err and all as it was.
+ */
+int ku_programs_file(struct ku_programs *p, const char *file, char err[static 512]);
 /* Kills those that run. NULL is allowed. */
 void ku_programs_close(struct ku_programs *p);
 

@@ -221,6 +221,8 @@ bool ku_session_policy_on(struct ku_session *s, char err[static 512]);
 int ku_session_policy_add(struct ku_session *s, const struct ku_attached *at, char err[static 512]);
 /* The last step, after which nothing fails any more: with opts.pin the policy outlives the session. session_policy.c */
 bool ku_session_policy_pin(struct ku_session *s, char err[static 512]);
+/* As ku_judge_answer(), also without a policy. session_policy.c */
+int ku_session_policy_answer(struct ku_session *s, const char *program, char err[static 512]);
 /* Reads the policy's file again. False: a bad one, which is one warning, and the old one stays. session_policy.c */
 bool ku_session_policy_reload(struct ku_session *s);
 /* What rules and budgets counted so far, on stderr. session_policy.c */

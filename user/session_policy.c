@@ -141,6 +141,15 @@ bool ku_session_policy_pin(struct ku_session *s, char err[static 512])
 	return !s->judge || !ku_judge_settle(s->judge, err);
 }
 
+int ku_session_policy_answer(struct ku_session *s, const char *program, char err[static 512])
+{
+	int n = s->judge ? ku_judge_answer(s->judge, program, err) : 0;
+
+	if (!n)
+		s->opts.answer = program;
+	return n;
+}
+
 bool ku_session_policy_reload(struct ku_session *s)
 {
 	char err[512] = "";

@@ -7,6 +7,7 @@
 
 #include "cmd.h"
 #include "ctl/notify.h"
+#include "judge_program.h"
 #include "log.h"
 #include "util.h"
 
@@ -111,8 +112,7 @@ static void ku_daemon_fixed(const struct ku_daemon *d, struct ku_conf *c)
 	const struct ku_conf *f = &d->first;
 	const char *what = c->mode > f->mode ? "a higher mode" : c->max_wait_ns != f->max_wait_ns ? "max-wait" : c->all != f->all ? "all" :
 			   c->writes != f->writes ? "writes" : !ku_same(c->socket, f->socket) ? "socket" : c->gid != f->gid ? "group" :
-			   !ku_same(c->policy, f->policy) ? "another policy file" :
-			   !ku_same(c->answer, f->answer) ? "answer" : NULL;
+			   !ku_same(c->policy, f->policy) ? "another policy file" : NULL;
 
 	if (what)
 		ku_warn("%s: %s takes a restart; what else changed is in force", d->file ? d->file : "configuration", what);
@@ -123,8 +123,24 @@ static void ku_daemon_fixed(const struct ku_daemon *d, struct ku_conf *c)
 
 struct ku_do_reload {
 	struct ku_events *events;
+	char *answer; /* then the former one */
 	bool swap, ok;
 };
+
+/* In the loop: the session's is ours. */
+static void ku_do_answer(struct ku_daemon *d, struct ku_do_reload *r)
+{
+	char *old = d->first.answer, err[512] = "";
+
+	if (ku_same(old, r->answer))
+		return;
+	if (ku_session_policy_answer(d->s, r->answer, err)) {
+		ku_warn("%s; the answering program as it was stays in force", err);
+		return;
+	}
+	d->first.answer = r->answer;
+	r->answer = old;
+}
 
 static void ku_do_reload(struct ku_daemon *d, void *arg)
 {
@@ -135,7 +151,31 @@ static void ku_do_reload(struct ku_daemon *d, void *arg)
 		d->s->events = r->events;
 		r->events = old;
 	}
+	/* Before the policy: what is held is asked about anew by that. */
+	ku_do_answer(d, r);
 	r->ok = ku_session_policy_reload(d->s);
+}
+
+/* Returns 0 with what is to be put in force in *r, or -errno with a line in err. */
+static int ku_reload_open(const struct ku_daemon *d, const struct ku_conf *c, struct ku_do_reload *r, char err[static 512])
+{
+	int n = c->answer && d->first.policy && !ku_same(c->answer, d->first.answer) ? ku_programs_check(c->answer, err) : 0;
+
+	if (n)
+		return n;
+	/* Anew, since it may have been renamed for its age; not in the loop, for it may be a pipe. */
+	n = c->events ? ku_events_open(c->events, &r->events) : 0;
+	if (n) {
+		snprintf(err, 512, "%.300s: cannot write events there: %s", c->events, strerror(-n));
+		return n;
+	}
+	r->answer = c->answer ? strdup(c->answer) : NULL;
+	if (c->answer && !r->answer) {
+		ku_events_close(r->events);
+		snprintf(err, 512, "out of memory");
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 int ku_daemon_reload(struct ku_daemon *d, char err[static 512])
@@ -147,12 +187,9 @@ int ku_daemon_reload(struct ku_daemon *d, char err[static 512])
 	ku_notify("RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(ku_now_ns() / 1000));
 	n = d->read_conf(d, &c, err);
 	if (!n) {
-		/* Anew, since it may have been renamed for its age; not in the loop, for it may be a pipe. */
-		n = c.events ? ku_events_open(c.events, &r.events) : 0;
-		if (n) {
-			snprintf(err, 512, "%.300s: cannot write events there: %s", c.events, strerror(-n));
+		n = ku_reload_open(d, &c, &r, err);
+		if (n)
 			ku_conf_free(&c);
-		}
 	}
 	if (n) {
 		ku_warn("%s; the configuration as it was stays in force", err);
@@ -174,6 +211,7 @@ int ku_daemon_reload(struct ku_daemon *d, char err[static 512])
 		n = -EINVAL;
 	}
 	ku_events_close(r.events);
+	free(r.answer);
 	if (d->wanted)
 		ku_daemon_reconcile(d);
 	ku_info("configuration read again");
