@@ -34,13 +34,13 @@ static error_t ku_status_parse(int key, char *arg, struct argp_state *state)
 	return ARGP_ERR_UNKNOWN;
 }
 
-/* Text of a reply, which is not trusted to be there; a control character would be the terminal's. */
+/* Text of a reply, which is not trusted to be there; a control character would be the terminal's. It is kept for the next seven calls. */
 static const char *ku_get(struct json_object *o, const char *key)
 {
-	static char text[4][4096];
+	static char text[8][4096];
 	static unsigned int n;
 	struct json_object *v;
-	char *to = text[n++ % 4];
+	char *to = text[n++ % 8];
 
 	*to = '\0';
 	if (json_object_object_get_ex(o, key, &v) && v)
