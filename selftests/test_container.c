@@ -197,6 +197,53 @@ KTAP_TEST_LIMIT(containers, 400)
 	fx_end(&fx);
 }
 
+/* Without a daemon: of a container, or all that are there, of which a rootless one is only observed; ends when nothing is mounted any more. */
+KTAP_TEST_LIMIT(run_without_daemon, 200)
+{
+	const char *argv[] = { "kunion", "run", "--mode", "manage", "-s", "64K", "--all", "--match", M, "-e", FX_DIR "/events", NULL };
+	uint64_t end = fx_now_ns() + BOX_LIMIT_MS * 1000000ull;
+	bool manage = true;
+	struct box a, b;
+	struct fx fx;
+	pid_t run;
+
+	fx_init(&fx, NULL);
+	fx_lower(&fx, "d/first", FX_MB(1), 0644);
+	fx_mount(&fx);
+	fx_sh("mkdir -p " BOX);
+	see_places_make();
+	box_start(&a, SEE_DOCKER, false);
+	box_start(&b, SEE_PODMAN, true);
+	KTAP_REQUIRE(box_run(&a, LAYERS " && " OVERLAY M) == 0 && box_run(&b, LAYERS " && mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr r m") == 0);
+	KTAP_CHECK(box_finish(box_spawn(BOX_OUT, (const char *const[]){ "kunion", "run", "--container", "3f1b", "--match", "/x", "true", NULL })) == 2);
+	KTAP_CHECK(box_finish(box_spawn(BOX_OUT, (const char *const[]){ "kunion", "run", "--container", "0011", "--", "true", NULL })) == 2 &&
+		   strstr(BOX_SAID, "where only mode observe works"), "%s", BOX_SAID);
+	KTAP_CHECK(box_finish(box_spawn(BOX_OUT, (const char *const[]){ "kunion", "run", "-m", "observe", "-e", FX_DIR "/one", "--container", "3f1b", "--",
+									"true", NULL })) == 0, "%s", BOX_SAID);
+	KTAP_CHECK(strstr(box_text(FX_DIR "/one"), "\"union\":\"" M "\"") && !strstr(box_text(FX_DIR "/one"), fx.merged), "%s", box_text(FX_DIR "/one"));
+	for (;;) {
+		run = box_spawn(fx.log, argv);
+		while (!strstr(box_text(fx.log), "attached, tier") && fx_now_ns() < end && !waitpid(run, NULL, WNOHANG))
+			fx_sleep_ms(50);
+		if (strstr(box_text(fx.log), "attached, tier"))
+			break;
+		KTAP_REQUIRE(manage && strstr(box_text(fx.log), "does not work on this kernel"), "%s", box_text(fx.log));
+		manage = false;
+		argv[3] = "observe";
+	}
+	KTAP_CHECK(box_run(&b, "echo x >>" M "/d/b") == 0 && box_run(&a, "echo x >>" M "/d/a") == 0);
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/a", "container", SEE_ID_A, "engine",
+				 manage ? "kunion" : "kernel", "result", "ok", NULL));
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "copyup", "union", M, "path", "/d/b", "container", SEE_ID_B, "engine", "kernel", "result", "ok",
+				 NULL));
+	KTAP_CHECK(box_run(&a, "umount " M) == 0 && box_run(&b, "umount " M) == 0, "busy");
+	KTAP_CHECK(box_finish(run) == 0, "%s", box_text(fx.log));
+	box_end(&a);
+	box_end(&b);
+	see_places_remove();
+	fx_end(&fx);
+}
+
 #define POLICY FX_DIR "/policy"
 
 /* Upper file systems that only the containers see. The looks keep neither busy; a rootless one's file system may never answer, and is not asked. */

@@ -5,11 +5,54 @@
 #include <sys/stat.h>
 
 #include "intents.h"
+#include "scan.h"
 #include "session.h"
 #include "util.h"
 
+/* One in a container. Of all there are, one that may only be observed is; who names a container or process means the mode. */
+static bool ku_attach_enter(const struct ku_session *s, struct ku_attached *at, char err[static 512])
+{
+	int n = at->mode == KU_MODE_OBSERVE ? 0 : ku_union_enter(&at->u, err);
+
+	if (n == -EOPNOTSUPP && !s->opts.found->pid && !s->opts.found->container) {
+		at->mode = KU_MODE_OBSERVE;
+		n = 0;
+	}
+	return !n && (at->mode == KU_MODE_OBSERVE || !ku_union_lock(&at->u, err));
+}
+
+/* Those that are looked for, not named. */
+static bool ku_attach_found(struct ku_session *s, char err[static 512])
+{
+	struct ku_scan found;
+	bool ok = !ku_scan(s->opts.found, &found, err);
+
+	if (ok && !found.n) {
+		snprintf(err, 512, "no writable overlay is there%s", s->opts.found->match ? " on such a path" : "");
+		ok = false;
+	}
+	s->room = ok ? (unsigned int)found.n : 0;
+	s->unions = ok ? calloc(s->room, sizeof(*s->unions)) : NULL;
+	if (ok && !s->unions) {
+		snprintf(err, 512, "out of memory");
+		ok = false;
+	}
+	for (unsigned int i = 0; i < s->room && ok; i++) {
+		struct ku_attached *at = &s->unions[i];
+
+		*at = (struct ku_attached){ .id = i, .mode = s->opts.mode, .min_size = s->opts.min_size, .u = found.unions[i] };
+		found.unions[i] = (struct ku_union){ .lock_fd = -1 };
+		s->nunions++;
+		ok = ku_attach_enter(s, at, err);
+	}
+	ku_scan_free(&found);
+	return ok;
+}
+
 bool ku_attach_look(struct ku_session *s, char *const *paths, unsigned int npaths, char err[static 512])
 {
+	if (s->opts.found)
+		return ku_attach_found(s, err);
 	s->room = npaths + s->opts.room;
 	s->unions = calloc(s->room, sizeof(*s->unions));
 	if (!s->unions) {
@@ -59,7 +102,7 @@ int ku_attach_recover_one(struct ku_attached *at, char err[static 512])
 bool ku_attach_recover(struct ku_session *s, char err[static 512])
 {
 	for (unsigned int i = 0; i < s->nunions; i++)
-		if (ku_attach_recover_one(&s->unions[i], err))
+		if (s->unions[i].mode != KU_MODE_OBSERVE && ku_attach_recover_one(&s->unions[i], err))
 			return false;
 	return true;
 }

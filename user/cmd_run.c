@@ -7,6 +7,7 @@
 #include "log.h"
 #include "loop.h"
 #include "opts.h"
+#include "scan.h"
 #include "session.h"
 #include "util.h"
 
@@ -18,11 +19,17 @@ struct ku_run {
 	struct ku_session_opts opts;
 	char **paths;
 	unsigned int npaths;
+	struct ku_scan_wanted found;
+	bool all;
 };
 
-enum { KU_O_PIN = 0x200, KU_O_ANSWER };
+enum { KU_O_PIN = 0x200, KU_O_ANSWER, KU_O_PID, KU_O_ALL, KU_O_MATCH };
 
 static const struct argp_option ku_run_options[] = {
+	{ "container", 'c', "CONTAINER", 0, "instead of MERGED: the overlays of this container, the beginning of its id, or its name", 0 },
+	{ "pid", KU_O_PID, "PID", 0, "the overlays of this process's mount namespace", 0 },
+	{ "all", KU_O_ALL, NULL, 0, "every overlay that is mounted now, containers' too", 0 },
+	{ "match", KU_O_MATCH, "GLOB", 0, "of these only the ones with such a path: * and ? within a name, ** across", 0 },
 	{ "mode", 'm', "observe|guard|manage", 0, "report copy-ups, keep directories free of them, or take them over (default)", 0 },
 	{ "min-size", 's', "SIZE", 0, "leave smaller files to the kernel (default: 1M)", 0 },
 	{ "max-wait", 'w', "SECONDS", 0, "who has waited so long goes on natively (default: 30)", 0 },
@@ -34,12 +41,49 @@ static const struct argp_option ku_run_options[] = {
 	{ 0 },
 };
 
+static void ku_run_found_end(struct ku_run *run, struct argp_state *state)
+{
+	int ways = !!run->found.pid + !!run->found.container + run->all;
+
+	if (ways > 1)
+		argp_error(state, "one of --pid, --container and --all");
+	if (ways && run->npaths)
+		argp_error(state, "'%s': with --pid, --container or --all no MERGED is named; --match takes a glob", run->paths[0]);
+	if (!ways && run->found.match)
+		argp_error(state, "--match goes with --pid, --container or --all");
+	if (!ways && !run->npaths)
+		argp_error(state, "no MERGED: name the overlay's merged directory");
+	if (ways && run->opts.pin)
+		argp_error(state, "--pin is for unions that are named: MERGED");
+	if (ways)
+		run->opts.found = &run->found;
+}
+
 static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 {
 	struct ku_run *run = state->input;
 	static int verbose;
+	pid_t pid;
 
 	switch (key) {
+	case 'c':
+		if (!*arg)
+			argp_error(state, "--container '': the beginning of its id, or its name");
+		run->found.container = arg;
+		return 0;
+	case KU_O_PID:
+		if (ku_parse_pid(arg, &pid))
+			argp_error(state, "--pid '%s': a process's number is wanted", arg);
+		run->found.pid = (uint32_t)pid;
+		return 0;
+	case KU_O_ALL:
+		run->all = true;
+		return 0;
+	case KU_O_MATCH:
+		if (!*arg)
+			argp_error(state, "--match '': a glob, as /var/lib/containers/**");
+		run->found.match = arg;
+		return 0;
 	case 'm':
 		if (ku_parse_mode(arg, &run->opts.mode))
 			argp_error(state, "--mode '%s': observe, guard or manage", arg);
@@ -71,8 +115,7 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 		run->paths[run->npaths++] = arg;
 		return 0;
 	case ARGP_KEY_END:
-		if (!run->npaths)
-			argp_error(state, "no MERGED: name the overlay's merged directory");
+		ku_run_found_end(run, state);
 		if (run->opts.pin && !run->opts.policy)
 			argp_error(state, "--pin is for a policy: name one with --policy FILE");
 		if (run->opts.answer && !run->opts.policy)
@@ -85,7 +128,7 @@ static error_t ku_run_parse(int key, char *arg, struct argp_state *state)
 static const struct argp ku_run_argp = {
 	.options = ku_run_options,
 	.parser = ku_run_parse,
-	.args_doc = "MERGED [MERGED...] [-- CMD [ARG...]]",
+	.args_doc = "MERGED [MERGED...] [-- CMD [ARG...]]\n--container CONTAINER [-- CMD [ARG...]]\n--pid PID [-- CMD [ARG...]]\n--all [-- CMD [ARG...]]",
 	.doc = "Attach to overlay mounts for as long as CMD runs; without CMD until SIGINT or SIGTERM.\v"
 	       "Exit status: that of CMD (128 + N when signal N ended it); 2 when nothing was attached.",
 };

@@ -33,6 +33,7 @@ struct ku_session_opts {
 	bool pin;	     /* it stays in force when the session ends */
 	bool summary;	     /* a line on stderr at the end */
 	bool all;	     /* every overlay mount, those to come too; then no paths */
+	const struct ku_scan_wanted *found; /* instead of paths: these, as they are at the start; NULL for none */
 	bool writes;	     /* tell what is made, changed or removed in the upper layer */
 	unsigned int room;   /* so many unions may come later, by ku_session_add(); the session lives without any then */
 	void (*on_event)(void *arg, const struct ku_event *e); /* in the loop's thread; may be NULL */
