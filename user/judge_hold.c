@@ -325,8 +325,9 @@ static bool ku_hold_due(struct ku_judge_hold *h, struct ku_question *q, uint64_t
 		return false;
 	if (q->signalled && look && ku_hold_gone(q))
 		return true;
-	if (now >= q->until_ns)
-		ku_hold_answer(h, q, q->otherwise);
+	/* No room for the answer: BPF ends it at its limit by itself, if answers that were not fetched do not make room before. */
+	if (now >= q->until_ns && ku_hold_answer(h, q, q->otherwise))
+		q->until_ns = now + KU_HOLD_LOOK_NS;
 	return false;
 }
 
