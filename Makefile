@@ -38,7 +38,7 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -D__bpf__ 
 	$(if $(CI),-Werror) -I. -Ibpf -fdebug-prefix-map=$(CURDIR)=.
 
 # gate_child and report/page are no parts of the program, but data in it.
-USER_DIRS := user/ctl user/layer user/policy user/report user/top
+USER_DIRS := $(addprefix user/,cmd copy ctl judge layer policy report see session top unions)
 USER_SRC := $(wildcard user/*.c $(addsuffix /*.c,$(USER_DIRS)))
 USER_OBJ := $(USER_SRC:user/%.c=$(O)/user/%.o)
 BLOBS := $(O)/ctl_blob.o $(O)/gate_child_blob.o $(O)/report_page_blob.o

@@ -2,7 +2,7 @@
 /* How large a chunk is: what a cancellation has to wait for. The source itself is taken in, under other names. */
 #define ku_copy_data ku_copy_data_here
 #define ku_copy_how_name ku_copy_how_name_here
-#include "../../user/copy.c"
+#include "../../user/copy/copy.c"
 
 #include "ktap.h"
 
