@@ -19,7 +19,8 @@ endif
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.SECONDARY:
+# Not all by .SECONDARY: a header that was moved would then not have made anew what included it.
+.PRECIOUS: $(O)/selftests/%.o $(O)/unit/%.o
 
 LIBS := libbpf fuse3 json-c libseccomp ncursesw libconfig
 CFLAGS ?= -O2 -g
