@@ -7,7 +7,7 @@ set -u
 
 cd "$(dirname "$0")/.." || exit 2
 O=${O:-build}
-n=0 passed=0 failed=0
+n=0 passed=0 failed=0 skipped=0
 if [ $# -eq 0 ]; then set -- latest; fi
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
@@ -18,9 +18,10 @@ skip() {
 	exit 4
 }
 
-result() { # LINE: "ok NAME" or "not ok NAME"
+result() { # LINE: "ok NAME", "ok NAME # SKIP WHY" or "not ok NAME"
 	n=$((n + 1))
 	case $1 in
+	ok\ *\ #\ SKIP\ *) skipped=$((skipped + 1)) && echo "ok $n ${1#ok }" ;;
 	ok\ *) passed=$((passed + 1)) && echo "ok $n ${1#ok }" ;;
 	*) failed=$((failed + 1)) && echo "not ok $n ${1#not ok }" ;;
 	esac
@@ -45,13 +46,14 @@ if ! image=$(scripts/vm-root podman crun conmon "${packages[@]}" 2>"$tmp/root.er
 fi
 
 for series; do
-	scripts/vm -k "$series" -t 1500 -r "$image" -f "$deb" -f selftests/podman_vm.sh -f selftests/podman_work.sh -- bash ./podman_vm.sh \
+	scripts/vm -k "$series" -t 2400 -r "$image" -f "$deb" -f selftests/podman_vm.sh -f selftests/podman_work.sh -- bash ./podman_vm.sh \
 		>"$tmp/$series.out" 2>"$tmp/$series.err"
 	status=$?
 	sed 's/^/# /' "$tmp/$series.err"
 	while IFS= read -r line; do
 		case $line in
 		ok\ *) result "ok $series: ${line#ok }" ;;
+		skip\ *) line=${line#skip } && result "ok $series: ${line%%: *} # SKIP ${line#*: }" ;;
 		not\ ok\ *) result "not ok $series: ${line#not ok }" ;;
 		*) echo "# ${line#\# }" ;;
 		esac
@@ -61,5 +63,5 @@ for series; do
 	fi
 done
 echo "1..$n"
-echo "$passed passed, $failed failed, 0 skipped"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

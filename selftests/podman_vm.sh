@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # podman_vm: in the machine of podman_check: the package in the working folder is installed as the README says; podman's containers do the same
-# with its service as without. Prints a line for each test, "ok NAME" or "not ok NAME", and "done" at the end. Exit status 0 if it came to its end.
+# with its service as without. Prints a line for each test, "ok NAME", "not ok NAME" or "skip NAME: WHY", and "done" at the end. Exit status 0 if it came to its end.
 set -u
 
 limit=600 # seconds for what takes a moment on an idle machine
@@ -51,7 +51,8 @@ installs() {
 
 runs() {
 	until_true systemctl is-active -q kunion || journal || return
-	[ "$(systemctl show -P Type kunion)" = notify ] && systemctl status --no-pager kunion
+	[ "$(systemctl show -P Type kunion)" = notify ] && systemctl status --no-pager kunion && kunion status &&
+		kunion status | grep -qE '^kunion [^ ]+, pid [0-9]+: mode observe, tier [a-z-]+( \(.*\))?$'
 }
 
 # In force, and no capability more than the unit names; nothing of it gives the service a mount namespace of its own.
@@ -90,6 +91,43 @@ same() {
 works() {
 	grep -E '^-- [^0]' plain.out && return 1
 	grep -q '^chown -R 0$' plain.out && grep -q '^D /srv/app/keep/8$' plain.out && grep -q ' 1000:1000 .* ./keep/20$' plain.out
+}
+
+# All overlays in MODE, once the service may do more than observe; "manage" takes files of 64 KiB, too.
+in_mode() { # MODE
+	sed -i 's/^mode = .*/mode = "manage";/; s/^all = .*/all = false;/' /etc/kunion/kunion.conf
+	[ "$1" = guard ] || systemctl restart kunion || journal || return
+	until_true kunion status && kunion attach --all --mode="$1" --min-size=64K
+}
+
+# Who makes the copies in each mode, as the events tell; each copy-up of a container is its own.
+told_by() { # MODE ENGINE
+	grep -F '"event":"copyup"' "$events" | cut -c1-600 | tail -n 5
+	until_true told_of "$1/server" "/srv/app/data/big\"" "\"engine\":\"$2\"" && until_true told_of "$1/server" '/srv/app/keep/13"' '"engine":"kernel"'
+}
+
+told_of() { # FILE PATTERN PATTERN
+	grep -F "\"container\":\"$(cat "$1")\"" "$events" | grep -F '"event":"copyup"' | grep -F -- "$2" | grep -qF -- "$3"
+}
+
+# Linux 6.18 and later; before, there is less to see.
+check_modes() {
+	local mode engine
+
+	if ! kunion doctor | grep -q '^tier *park'; then
+		echo "skip containers see the same in modes manage and guard: no tier park on this kernel"
+		return
+	fi
+	for mode in manage guard; do
+		engine=kernel
+		[ "$mode" = guard ] || engine=kunion
+		check "all overlays are attached to in mode $mode" in_mode "$mode"
+		bash ./podman_work.sh "$mode" >"$mode.out" 2>&1
+		check "containers see the same in mode $mode" same "$mode.out"
+		check "their file systems are unmounted, in mode $mode" unmounted
+		check "events name container and engine, in mode $mode" told_by "$mode" "$engine"
+		took "mode $mode"
+	done
 }
 
 # No overlay is left in any mount namespace, and kunion holds nothing of one.
@@ -156,6 +194,7 @@ check "events name the container" names_it
 check "and tell each copied file once" each_once
 check "nothing was lost" lost
 check "kunion metrics tells the container's copy-ups" counts
+check_modes
 check "the service stops, the package can be removed" goes
 took "all"
 echo "done"

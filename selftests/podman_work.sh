@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # podman_work: what people do with containers, in the machine of podman_check. Prints what they see of it, the same each time: no id, no time.
-# The ids of the containers "changer" and "server" go to files of these names in the folder $1, which is made.
+# The ids of the containers "changer" and "server" go to files of these names in the folder $1, which is made; it is named after kunion's mode.
 set -u
 
-mkdir "$1" && cd "$1" || exit 1
+mode=$1
+mkdir "$mode" && cd "$mode" || exit 1
 
 # Shows a command, what it prints, and its status.
 step() {
@@ -22,6 +23,16 @@ quiet() {
 	status=$?
 	[ "$status" = 0 ] || cat out
 	echo "-- $status"
+}
+
+taken() { # CONTAINER: until kunion has it in the mode that the folder has its name of
+	local merged until=$((SECONDS + 600))
+
+	merged=$(podman inspect -f '{{.GraphDriver.Data.MergedDir}}' "$1")
+	until kunion status | grep -qxF "$merged: $mode"; do
+		[ "$SECONDS" -lt "$until" ] || { echo "kunion does not take $merged" && return; }
+		sleep 0.5
+	done
 }
 
 # An image of busybox and of files as those of an application: large, many, linked, setuid.
@@ -81,6 +92,8 @@ quiet podman commit -q changer localhost/changed
 step podman run --rm --network=none localhost/changed sh -c "$list"
 
 quiet podman run -d --network=none --name server --cidfile server localhost/app sleep 1000
+# In these modes it is kunion who copies: it takes a union when it has found it.
+case $mode in manage | guard) taken server ;; esac
 step podman exec server sh -c 'echo first >>/srv/app/data/big && chown -R 1000:1000 /srv/app && md5sum </srv/app/data/big'
 # For podman_vm, while it is there.
 if command -v kunion >/dev/null; then kunion metrics >counts 2>&1; fi
