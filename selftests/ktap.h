@@ -8,6 +8,7 @@
  *		KTAP_CHECK(cond, "got %d", n);	counts, tells a failure, goes on; is cond
  *		KTAP_REQUIRE(cond, "..");	the same, but a failure ends the test
  *		ktap_skip("reason");		ends the test as skipped (a failed check before it stays a failure)
+ *		ktap_again("reason");		ends it, as the interleaving it is about did not come: it is run again; in the last attempt a failure
  *		ktap_diag("..");		a line of its own
  *	}
  *	KTAP_MAIN()
@@ -34,8 +35,10 @@
 
 #define KTAP_LIMIT_DEFAULT 120
 #define KTAP_REASON_MAX 256
+#define KTAP_ATTEMPTS 3
 
-enum ktap_exit { KTAP_EXIT_PASS = 0, KTAP_EXIT_FAIL = 1, KTAP_EXIT_USAGE = 2, KTAP_EXIT_SKIP = 4 };
+/* KTAP_EXIT_AGAIN is between a test's child and its parent only. */
+enum ktap_exit { KTAP_EXIT_PASS = 0, KTAP_EXIT_FAIL = 1, KTAP_EXIT_USAGE = 2, KTAP_EXIT_SKIP = 4, KTAP_EXIT_AGAIN = 5 };
 
 struct ktap_test {
 	const char *name;
@@ -47,6 +50,7 @@ struct ktap_test {
 /* Shared with the child that runs the test, and with its children. */
 struct ktap_state {
 	unsigned int checks, failures;
+	unsigned int attempt; /* 0, 1, .. below KTAP_ATTEMPTS */
 	bool skipped;
 	char reason[KTAP_REASON_MAX];
 };
@@ -123,6 +127,16 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void ktap_skip(con
 	exit(KTAP_EXIT_SKIP);
 }
 
+__attribute__((format(printf, 1, 2), noreturn)) static inline void ktap_again(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	ktap_vdiag(fmt, ap);
+	va_end(ap);
+	exit(KTAP_EXIT_AGAIN);
+}
+
 #define KTAP_TEST_LIMIT(test_name, seconds)                                                                       \
 	static void ktap_fn_##test_name(void);                                                                    \
 	__attribute__((constructor)) static void ktap_register_##test_name(void)                                  \
@@ -170,15 +184,15 @@ static inline void ktap_sweep(void)
 	}
 }
 
-/* Runs one test; returns its exit code and fills in what there is to say about it. */
-static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int limit)
+/* Runs one test once; returns its exit code and fills in what there is to say about it. */
+static inline enum ktap_exit ktap_attempt(const struct ktap_test *t, unsigned int limit, unsigned int attempt)
 {
 	sigset_t chld, old;
 	int status = 0;
 	bool ended;
 	pid_t pid;
 
-	memset(ktap_now, 0, sizeof(*ktap_now));
+	*ktap_now = (struct ktap_state){ .attempt = attempt };
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, &old);
@@ -213,6 +227,10 @@ static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int li
 		ktap_diag("%s: %u of %u checks failed", t->name, ktap_now->failures, ktap_now->checks);
 	else if (ktap_now->skipped && WEXITSTATUS(status) == KTAP_EXIT_SKIP)
 		return KTAP_EXIT_SKIP;
+	else if (WEXITSTATUS(status) == KTAP_EXIT_AGAIN && attempt + 1 < KTAP_ATTEMPTS)
+		return KTAP_EXIT_AGAIN;
+	else if (WEXITSTATUS(status) == KTAP_EXIT_AGAIN)
+		ktap_diag("%s: proved nothing in %u attempts", t->name, KTAP_ATTEMPTS);
 	else if (WEXITSTATUS(status))
 		ktap_diag("%s: exit status %d", t->name, WEXITSTATUS(status));
 	else if (!ktap_now->checks)
@@ -220,6 +238,15 @@ static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int li
 	else
 		return KTAP_EXIT_PASS;
 	return KTAP_EXIT_FAIL;
+}
+
+static inline enum ktap_exit ktap_run(const struct ktap_test *t, unsigned int limit)
+{
+	enum ktap_exit r = KTAP_EXIT_AGAIN;
+
+	for (unsigned int attempt = 0; r == KTAP_EXIT_AGAIN; attempt++)
+		r = ktap_attempt(t, limit, attempt);
+	return r;
 }
 
 static inline bool ktap_selected(const struct ktap_test *t, int argc, char **argv)

@@ -12,8 +12,8 @@
 #include <sys/xattr.h>
 
 #define SIZE FX_MB(1) /* of a scene's f */
-#define BIG FX_MB(32) /* the kernel copies it for long enough to see what happens meanwhile */
-#define TRIES 2
+#define BIG FX_MB(64) /* the kernel copies it for long enough to see what happens meanwhile */
+#define TRIES 6
 
 static void needs_park(void)
 {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Who waited for whom, and how long: each waiter measures its own call, and what is told is held against it. The files are so large that
- * waits are seconds; a call's other work is nothing beside that.
+ * a call's other work is nothing beside its wait, and larger in another attempt, when a copy was over too soon for the others to meet it.
  */
 #include "see.h"
 
 #include <sys/syscall.h>
 
-#define SIZE FX_MB(96)
-#define STALL_SIZE FX_MB(96)
+#define SIZE (FX_MB(96) << ktap_now->attempt)
+#define UPPER_SIZE (FX_MB(200) + SIZE)
 #define ACTORS 12
 
 /* actors: children that call once, when told to, and measure it */
@@ -116,7 +116,8 @@ static void begun(const struct actor *a)
 
 static void still_there(const struct actor *a)
 {
-	KTAP_REQUIRE(!fx_op_done(&a->op), "%s was too quick, this proves nothing", a->comm);
+	if (fx_op_done(&a->op))
+		ktap_again("%s was too quick, this proves nothing", a->comm);
 }
 
 static void stack_of(const struct actor *a, char stack[static 4096])
@@ -382,7 +383,7 @@ static void stall(enum what what)
 	struct fx fx;
 	struct see s;
 
-	begin(&fx, &(struct fx_opts){ .upper_fs = "ext4", .upper_size = FX_MB(600), .lower_fs = "tmpfs" }, STALL_SIZE);
+	begin(&fx, &(struct fx_opts){ .upper_fs = "ext4", .upper_size = UPPER_SIZE, .lower_fs = "tmpfs" }, SIZE);
 	copier = actor(OPEN, fx_path(&fx, "d/big"), NULL);
 	if (what == UNLINK)
 		holder = actor(UNLINK, fx_path(&fx, "d/big"), NULL);
@@ -443,7 +444,7 @@ static void chain(enum what what)
 	struct fx fx;
 	struct see s;
 
-	begin_in(&fx, &(struct fx_opts){ .upper_fs = "ext4", .upper_size = FX_MB(600), .lower_fs = "tmpfs" }, STALL_SIZE, dir);
+	begin_in(&fx, &(struct fx_opts){ .upper_fs = "ext4", .upper_size = UPPER_SIZE, .lower_fs = "tmpfs" }, SIZE, dir);
 	fx_sh("rm %s/%s/small; : >%s/upper", fx.merged, dir, fx.merged);
 	copier = actor(OPEN, fx_path(&fx, file + 1), NULL);
 	holder = actor(UNLINK, fx_path(&fx, file + 1), NULL);
@@ -533,7 +534,7 @@ KTAP_TEST_LIMIT(killed_waiter_is_told, 200)
 	waiting(waiter);
 	pids[0] = copier->op.pid;
 	pids[1] = waiter->op.pid;
-	KTAP_REQUIRE(!fx_op_done(&copier->op), "too quick");
+	still_there(copier);
 	fx_op_kill(&waiter->op, SIGKILL);
 	KTAP_CHECK(!fx_op_wait(&waiter->op, 60000) && !waiter->op.pid, "it is done");
 	KTAP_CHECK(fx_op_wait(&copier->op, 60000));

@@ -59,6 +59,28 @@ static void exits(void)
 	exit(3);
 }
 
+static void comes_at_last(void)
+{
+	KTAP_CHECK(true);
+	if (ktap_now->attempt + 1 < KTAP_ATTEMPTS)
+		ktap_again("too quick in attempt %u", ktap_now->attempt);
+}
+
+static void never_comes(void)
+{
+	KTAP_CHECK(true);
+	ktap_again("too quick");
+}
+
+static void fails_and_again(void)
+{
+	if (ktap_now->attempt == 0) {
+		KTAP_CHECK(false);
+		ktap_again("too quick");
+	}
+	KTAP_CHECK(true);
+}
+
 static void child_fails(void)
 {
 	KTAP_CHECK(true);
@@ -130,10 +152,19 @@ KTAP_TEST(a_pass)
 	KTAP_CHECK(!strcmp(text, "KTAP version 1\n1..1\nok 1 passes\n"), "%s", text);
 }
 
+/* Each attempt says why it was not the last. */
+KTAP_TEST(a_pass_in_the_last_attempt)
+{
+	struct ktap_test t[] = { INNER(comes_at_last) };
+
+	KTAP_CHECK(run(1, t, NULL) == KTAP_EXIT_PASS);
+	KTAP_CHECK(!strcmp(text, "KTAP version 1\n1..1\n# too quick in attempt 0\n# too quick in attempt 1\nok 1 comes_at_last\n"), "%s", text);
+}
+
 KTAP_TEST(what_must_not_pass)
 {
 	struct ktap_test t[] = { INNER(fails), INNER(checks_nothing), INNER(crashes), INNER(fails_and_skips),
-				 INNER(requires), INNER(exits), INNER(child_fails) };
+				 INNER(requires), INNER(exits), INNER(child_fails), INNER(never_comes), INNER(fails_and_again) };
 	const unsigned int n = sizeof(t) / sizeof(t[0]);
 
 	for (unsigned int i = 0; i < n; i++) {

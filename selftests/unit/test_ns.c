@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "bpf.h"
+#include "mounts.h"
 #include "scan.h"
 #include "stop.h"
 #include "util.h"
@@ -106,6 +108,40 @@ static void find(const struct box *b, struct ku_union *u)
 	*u = s.unions[0];
 	s.n = 0;
 	ku_scan_free(&s);
+}
+
+/* Neither who mounted it nor who uses it is there any more when its first event is told. */
+KTAP_TEST(named_when_its_maker_has_ended)
+{
+	struct ku_mounts ms = { 0 };
+	struct ku_mount *m;
+	struct ku_union u;
+	struct box b;
+	pid_t ended;
+
+	unit_place();
+	ended = fork();
+	if (!ended)
+		_exit(0);
+	KTAP_REQUIRE(ended > 0 && waitpid(ended, NULL, 0) == ended);
+	box_start(&b, 0);
+	box_run(&b, LAYERS " o " M);
+	find(&b, &u);
+	m = ku_mounts_of(&ms, ku_kernel_dev(u.dev), (uint32_t)ended);
+	KTAP_REQUIRE(m && !m->path[0]);
+	ku_mounts_seek(m);
+	KTAP_CHECK(!strcmp(m->path, M) && !strcmp(m->upper, "u") && !m->upper_fs[0], "%s %s", m->path, m->upper);
+	ku_union_close(&u);
+	ku_mounts_forget(&ms, m->dev);
+	box_run(&b, "umount " M);
+	/* Nowhere: looked for less and less often. */
+	m = ku_mounts_of(&ms, 1, 0);
+	KTAP_REQUIRE(m);
+	for (unsigned int i = 0; i < 3; i++)
+		ku_mounts_seek(m);
+	KTAP_CHECK(!m->path[0] && m->seek_ns > ku_now_ns() && m->seek_wait_ns == 200000000, "%llu", (unsigned long long)m->seek_wait_ns);
+	ku_mounts_free(&ms);
+	box_end(&b);
 }
 
 static bool has(int fd, const char *name)

@@ -3,7 +3,9 @@
  * Unions that are found, not named: those of a container or process, and the standing order for all, of which new ones are observed by BPF from their
  * mounting on and get their name and mode here. In the control thread, but for ku_daemon_on_super().
  */
+#include <errno.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <string.h>
 
 #include "ctl/call.h"
@@ -111,6 +113,11 @@ static bool ku_made_look(struct ku_daemon *d, const struct ku_made *m, bool deep
 	return done;
 }
 
+static bool ku_has_ended(uint32_t pid)
+{
+	return kill((pid_t)pid, 0) && errno == ESRCH;
+}
+
 /* The next one whose turn it is, copied; false: none. */
 static bool ku_made_next(struct ku_daemon *d, struct ku_made *ret, bool *ret_deep)
 {
@@ -127,8 +134,8 @@ static bool ku_made_next(struct ku_daemon *d, struct ku_made *ret, bool *ret_dee
 			continue;
 		}
 		at = &m->next;
-		/* First where it most likely comes to be. */
-		deep = deep && (!m->pid || now - m->since_ns > KU_DEEP_NS);
+		/* First where it most likely comes to be, while that can be looked at. */
+		deep = deep && (!m->pid || ku_has_ended(m->pid) || now - m->since_ns > KU_DEEP_NS);
 		if (!deep && (!soon || now - m->looked_ns < KU_SOON_MS * 1000000ull))
 			continue;
 		m->looked_ns = now;

@@ -105,7 +105,10 @@ struct ku_mount *ku_observer_mount(struct ku_observer *o, uint32_t dev, uint32_t
 {
 	struct ku_mount *m = ku_mounts_of(&o->mounts, dev, pid);
 
-	if (!m || m->told || !m->path[0])
+	if (!m || m->told)
+		return m;
+	ku_mounts_seek(m);
+	if (!m->path[0])
 		return m;
 	m->told = true;
 	ku_tell_union(m, o->ops.emit, o->ops.arg);

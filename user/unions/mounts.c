@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+#include "ns.h"
 #include "union.h"
 #include "util.h"
 
@@ -24,6 +25,9 @@ static bool ku_mountinfo_each(const char *file, bool (*fn)(void *arg, const stru
 	}
 	return false;
 }
+
+#define KU_SEEK_NS 200000000ull
+#define KU_SEEK_MOST_NS 10000000000ull
 
 struct ku_fs_search {
 	unsigned int major, minor;
@@ -159,6 +163,25 @@ struct ku_mount *ku_mounts_of(struct ku_mounts *ms, uint32_t dev, uint32_t pid)
 	else if (pid)
 		ku_mountinfo_each(file, ku_mount_found, m);
 	return m;
+}
+
+void ku_mounts_seek(struct ku_mount *m)
+{
+	_cleanup_free_ struct ku_ns_seen *seen = NULL;
+	uint64_t now = ku_now_ns();
+	char file[64];
+	size_t n;
+
+	if (m->path[0] || now < m->seek_ns)
+		return;
+	m->seek_wait_ns = !m->seek_wait_ns ? KU_SEEK_NS : m->seek_wait_ns < KU_SEEK_MOST_NS ? 2 * m->seek_wait_ns : KU_SEEK_MOST_NS;
+	m->seek_ns = now + m->seek_wait_ns;
+	if (ku_ns_list(&seen, &n))
+		return; /* in a moment, perhaps */
+	for (size_t i = 0; i < n && !m->path[0]; i++) {
+		snprintf(file, sizeof(file), "/proc/%u/mountinfo", seen[i].ns.pid);
+		ku_mountinfo_each(file, ku_mount_found, m);
+	}
 }
 
 static void ku_mount_free(struct ku_mount *m)

@@ -12,6 +12,7 @@ struct ku_mount {
 	bool told;    /* for the caller: a union event was written */
 	uint32_t made_by; /* for the caller: who mounted it, and when; 0: not known, or no matter any more */
 	uint64_t made_ns;
+	uint64_t seek_ns, seek_wait_ns; /* when it is sought again, and how long after that */
 	/* never NULL, "" where not known */
 	char *path; /* the merged directory as its mount namespace sees it */
 	char *lower, *upper;
@@ -30,6 +31,12 @@ struct ku_mounts {
  * has empty strings and is looked for again next time. NULL without memory. Belongs to m.
  */
 struct ku_mount *ku_mounts_of(struct ku_mounts *m, uint32_t dev, uint32_t pid);
+
+/*
+ * Looks in every mount namespace for one without a path, whose maker and user may both have ended. That reads all of /proc: five times
+ * a second at first, then less and less often.
+ */
+void ku_mounts_seek(struct ku_mount *m);
 
 /* The number will be another superblock's. */
 void ku_mounts_forget(struct ku_mounts *m, uint32_t dev);
