@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # podman_check [SERIES]...: containers of podman on overlay storage, without and with kunion, on a Debian root file system in a virtual machine for each
-# kernel series (default: latest). The Debian package of what was built in $O (build) is installed there; the machine's part is podman_vm.sh.
+# kernel series (default: latest); then the image recipe and the DaemonSet's pod. The Debian package of what was built in $O (build) is installed
+# there; the machine's part is podman_vm.sh.
 # KTAP, then "N passed, N failed, N skipped".
 set -u
 
@@ -46,7 +47,8 @@ if ! image=$(scripts/vm-root podman crun conmon "${packages[@]}" 2>"$tmp/root.er
 fi
 
 for series; do
-	scripts/vm -k "$series" -t 2400 -r "$image" -f "$deb" -f selftests/podman_vm.sh -f selftests/podman_work.sh -- bash ./podman_vm.sh \
+	scripts/vm -k "$series" -t 2400 -r "$image" -f "$deb" -f selftests/podman_vm.sh -f selftests/podman_work.sh -f selftests/podman_deploy.sh -f scripts/deploy \
+		-- bash ./podman_vm.sh \
 		>"$tmp/$series.out" 2>"$tmp/$series.err"
 	status=$?
 	sed 's/^/# /' "$tmp/$series.err"

@@ -177,6 +177,8 @@ goes() {
 	apt-get purge -y kunion && [ ! -e /usr/sbin/kunion ] && [ ! -e /etc/kunion ] && ! systemctl is-active -q kunion
 }
 
+# shellcheck source=selftests/podman_deploy.sh
+. ./podman_deploy.sh
 took "booted to here, seconds of this script"
 bash ./podman_work.sh plain >plain.out 2>&1
 took "without kunion"
@@ -196,5 +198,6 @@ check "nothing was lost" lost
 check "kunion metrics tells the container's copy-ups" counts
 check_modes
 check "the service stops, the package can be removed" goes
+check_deploy
 took "all"
 echo "done"

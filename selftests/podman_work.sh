@@ -97,6 +97,15 @@ case $mode in manage | guard) taken server ;; esac
 step podman exec server sh -c 'echo first >>/srv/app/data/big && chown -R 1000:1000 /srv/app && md5sum </srv/app/data/big'
 # For podman_vm, while it is there.
 if command -v kunion >/dev/null; then kunion metrics >counts 2>&1; fi
+# Two containers and one file of their image: each has a copy of its own, and the image keeps its own.
+quiet podman run -d --network=none --name second localhost/app sleep 1000
+case $mode in manage | guard) taken second ;; esac
+for name in server second; do podman exec "$name" sh -c "echo $name >>/srv/app/data/other; md5sum </srv/app/data/other" >"of-$name" 2>&1 & done
+echo "## both at once"
+wait
+cat of-server of-second
+step podman run --rm --network=none localhost/app md5sum /srv/app/data/other
+quiet podman rm -f -t 0 second
 echo "## from outside"
 merged=$(podman mount server)
 sh -c 'echo outside >>"$1/srv/app/keep/12"' - "$merged"

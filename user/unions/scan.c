@@ -51,8 +51,8 @@ static int ku_scan_line(struct ku_scan_run *run, const struct ku_mountinfo *m, c
 	if (strcmp(m->fstype, "overlay") || (run->wanted->dev && run->wanted->dev != (m->major << 20 | m->minor)))
 		return 0;
 	known = ku_scan_known(run, makedev(m->major, m->minor));
-	if (known && ns && !known->ns.ino && is_root) {
-		/* Mounted here by the container's engine, and its root there. */
+	if (known && ns && is_root && (ns->container[0] || !known->ns.ino)) {
+		/* Mounted by the container's engine, here or where that is, and its root there. */
 		memcpy(known->container, ns->container, sizeof(known->container));
 		run->hits[known - run->scan->unions] = true;
 	}
