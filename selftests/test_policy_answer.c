@@ -297,9 +297,9 @@ KTAP_TEST(what_cannot_be_run_is_refused)
 	fx_init(&fx, NULL);
 	fx_mount(&fx);
 	policy_write(POLICY_FILE, "version = 1;\ndefault = \"allow\";\nrules = ( );\n");
-	refused(&fx, "--policy " POLICY_FILE " --answer /nowhere", "--answer '/nowhere': No such file or directory");
+	refused(&fx, "--policy " POLICY_FILE " --answer /nowhere", "answer '/nowhere': No such file or directory");
 	refused(&fx, "--policy " POLICY_FILE " --answer " POLICY_FILE, "Permission denied; the path of a program that can be run would be right");
-	refused(&fx, "--policy " POLICY_FILE " --answer /tmp", "--answer '/tmp': Permission denied");
+	refused(&fx, "--policy " POLICY_FILE " --answer /tmp", "answer '/tmp': Permission denied");
 	refused(&fx, "--answer /bin/true", "--answer is for a policy");
 	fx_end(&fx);
 }

@@ -45,7 +45,7 @@ int ku_programs_check(const char *file, char err[static 512])
 	else if (!S_ISREG(st.st_mode))
 		n = -EACCES;
 	if (n)
-		snprintf(err, 512, "--answer '%.300s': %s; the path of a program that can be run would be right", file, strerror(-n));
+		snprintf(err, 512, "answer '%.300s': %s; the path of a program that can be run would be right", file, strerror(-n));
 	return n;
 }
 
