@@ -223,9 +223,11 @@ static void check_wait(const struct see *s, const struct actor *a, const char *o
 	SEE_NUM(e, "copyup_pid", pid_of(b->copier));
 	SEE_STR(e, "copyup_comm", b->copier->comm);
 	told = see_num(e, "wait_us");
+	KTAP_CHECK(told <= measured, "%s: %lld us are told, %lld measured", a->comm, (long long)told, (long long)measured);
 	/* Who waited may have to wait for a CPU, too; the sum is held to more than this. */
-	KTAP_CHECK(told <= measured && told * 10 >= behind * 7, "%s: %lld us are told, %lld measured, %lld of them behind the holder", a->comm,
-		   (long long)told, (long long)measured, (long long)behind);
+	if (told * 10 < behind * 7)
+		ktap_again("%s: %lld us are told, %lld measured, %lld of them behind the holder", a->comm, (long long)told, (long long)measured,
+			   (long long)behind);
 	sum_told += told;
 	sum_measured += measured;
 	sum_behind += behind;
@@ -239,13 +241,16 @@ static void check_sums(const struct see *s, unsigned int waits)
 	int64_t us;
 
 	KTAP_CHECK(see_count(s, "wait") == waits, "%u waits are told", see_count(s, "wait"));
-	KTAP_CHECK(sum_told * 10 >= sum_behind * 9 && sum_told <= sum_measured);
+	KTAP_CHECK(sum_told <= sum_measured);
 	ktap_diag("%u waits: %lld us told, %lld us measured, ratio %.4f; %lld us behind the holder, ratio %.4f", waits, (long long)sum_told,
 		  (long long)sum_measured, (double)sum_told / (double)(sum_measured ?: 1), (long long)sum_behind,
 		  (double)sum_told / (double)(sum_behind ?: 1));
 	SEE_NUM(t, "waits", waits);
 	us = see_num(t, "wait_us") - see_sum(s, "wait", "wait_us");
 	KTAP_CHECK(us >= -SEE_PLACES && us <= (int64_t)waits, "the total is %lld us more", (long long)us);
+	/* A CPU that came late is less of a longer wait. */
+	if (sum_told * 10 < sum_behind * 9)
+		ktap_again("too little is told");
 }
 
 /* As if the kernel had left these programs out each time (see bpf/obs_contention.bpf.h). */
