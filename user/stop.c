@@ -33,27 +33,24 @@ void ku_stop(const char *name)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	char stop[KU_STOP_NAME_MAX], hit[KU_STOP_NAME_MAX];
+	_cleanup_close_ int fd = -1;
 	struct stat st;
-	int fd;
+	int hit_fd;
 
 	if (ku_stop_dir < 0)
 		return;
 	snprintf(stop, sizeof(stop), "%s.stop", name);
 	snprintf(hit, sizeof(hit), "%s.hit", name);
-	if (fstatat(ku_stop_dir, stop, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	fd = openat(ku_stop_dir, stop, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
-	if (st.st_size > 0) {
-		fd = openat(ku_stop_dir, stop, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0 && ftruncate(fd, st.st_size - 1) == 0) {
-			ku_closep(&fd);
-			return;
-		}
-		ku_closep(&fd);
-	}
+	if (st.st_size > 0 && ftruncate(fd, st.st_size - 1) == 0)
+		return;
 
-	fd = openat(ku_stop_dir, hit, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	ku_closep(&fd);
-	while (faccessat(ku_stop_dir, stop, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+	hit_fd = openat(ku_stop_dir, hit, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	ku_closep(&hit_fd);
+	/* By the file, not its name: that may be another one's before we look. */
+	while (fstat(fd, &st) == 0 && st.st_nlink)
 		nanosleep(&ms, NULL);
 }
 

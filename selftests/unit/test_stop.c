@@ -55,6 +55,31 @@ KTAP_TEST(stops_until_the_file_is_gone)
 	KTAP_CHECK(true, "disarmed again");
 }
 
+/* Armed again before who stands there has looked: that one goes on, and the next one stops. */
+KTAP_TEST(armed_again_at_once)
+{
+	int passed = 0;
+	pthread_t t;
+
+	unit_place();
+	setenv("KUNION_STOP_DIR", "/tmp/stop", 1);
+	KTAP_CHECK(ku_stop_init() == 0);
+	for (int round = 0; round < 20; round++) {
+		unit_text("/tmp/stop/here.stop", "");
+		passed = 0;
+		KTAP_REQUIRE(pthread_create(&t, NULL, stopper, &passed) == 0);
+		for (int i = 0; i < 5000 && !unit_exists("/tmp/stop/here.hit"); i++)
+			usleep(1000);
+		KTAP_REQUIRE(unlink("/tmp/stop/here.stop") == 0 && unlink("/tmp/stop/here.hit") == 0);
+		unit_text("/tmp/stop/here.stop", "");
+		for (int i = 0; i < 5000 && !__atomic_load_n(&passed, __ATOMIC_ACQUIRE); i++)
+			usleep(1000);
+		KTAP_REQUIRE(__atomic_load_n(&passed, __ATOMIC_ACQUIRE), "it stays");
+		KTAP_REQUIRE(pthread_join(t, NULL) == 0);
+		KTAP_CHECK(!unit_exists("/tmp/stop/here.hit"));
+	}
+}
+
 KTAP_TEST(refused)
 {
 	int status;
