@@ -92,20 +92,26 @@ static bool ku_peer_of(const struct ku_ctl_server *s, int fd, struct ku_ctl_peer
 	return false;
 }
 
-/* A bounded number at once: those who are served already must not starve. */
+/* NULL: none is free. Others than root cannot take the last of them. */
+static struct ku_client *ku_server_place(struct ku_ctl_server *s)
+{
+	for (unsigned int i = 0; i < KU_CTL_CLIENTS; i++)
+		if (s->clients[i].fd < 0)
+			return &s->clients[i];
+	return NULL;
+}
+
+/* A bounded number at once: those who are served already must not starve. Whom there is no place for waits for one. */
 static void ku_server_accept(struct ku_ctl_server *s)
 {
 	for (int n = 0; n < KU_CTL_CLIENTS; n++) {
-		_cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		struct ku_client *c = NULL;
+		struct ku_client *c = ku_server_place(s);
+		_cleanup_close_ int fd = c ? accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
 		struct ku_ctl_peer peer;
 
 		if (fd < 0)
 			return;
-		for (unsigned int i = 0; i < KU_CTL_CLIENTS && !c; i++)
-			if (s->clients[i].fd < 0)
-				c = &s->clients[i];
-		if (!c || !ku_peer_of(s, fd, &peer) || (!peer.may_change && s->nothers >= KU_CTL_CLIENTS_OTHERS))
+		if (!ku_peer_of(s, fd, &peer) || (!peer.may_change && s->nothers >= KU_CTL_CLIENTS_OTHERS))
 			continue; /* closed: who has a right to come may try again */
 		s->nothers += !peer.may_change;
 		*c = (struct ku_client){ .fd = ku_take_fd(&fd), .peer = peer, .in.max = KU_CTL_REQUEST_MAX, .since_ns = ku_now_ns() };
@@ -298,7 +304,7 @@ static bool ku_client_late(const struct ku_ctl_server *s, const struct ku_client
 
 int ku_ctl_server_turn(struct ku_ctl_server *s, int wake_fd, int timeout_ms)
 {
-	struct pollfd fds[2 + KU_CTL_CLIENTS] = { { .fd = s->fd, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
+	struct pollfd fds[2 + KU_CTL_CLIENTS] = { { .fd = ku_server_place(s) ? s->fd : -1, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
 
 	for (unsigned int i = 0; i < KU_CTL_CLIENTS; i++) {
 		const struct ku_client *c = &s->clients[i];
