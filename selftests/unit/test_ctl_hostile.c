@@ -99,6 +99,33 @@ KTAP_TEST(hundreds_at_once)
 	end(&v);
 }
 
+/* They were more than there are places for, and have hung up before the server looked: who comes after them is answered. */
+KTAP_TEST(comes_after_many_that_hung_up)
+{
+	int fd[KU_CTL_STREAMS], late;
+	struct served v;
+
+	begin(&v, (gid_t)-1);
+	KTAP_CHECK(listen_many(fd, KU_CTL_STREAMS) == KU_CTL_STREAMS);
+	v.asleep = true;
+	usleep(50000);
+	/* As many as wait at most, but for one. */
+	for (int i = 0; i < KU_CTL_CLIENTS - 1; i++) {
+		int gone = dial();
+
+		KTAP_REQUIRE(gone >= 0 && send(gone, STATUS, sizeof(STATUS), MSG_NOSIGNAL) > 0);
+		close(gone);
+	}
+	late = dial();
+	KTAP_REQUIRE(late >= 0 && send(late, STATUS, sizeof(STATUS), MSG_NOSIGNAL) > 0);
+	v.asleep = false;
+	KTAP_CHECK(strstr(hear(late), "\"text\""), "it was let go");
+	close(late);
+	hang_up(fd, KU_CTL_STREAMS);
+	KTAP_CHECK(listeners_become(&v, 0), "%d", v.fake.listeners);
+	end(&v);
+}
+
 /* What is sent on such a connection is nobody's concern; half a request is none; a second end is none. */
 KTAP_TEST(hostile_listeners)
 {

@@ -351,31 +351,6 @@ KTAP_TEST(replies_take_bounded_memory)
 	end(&v);
 }
 
-/* Root's own clients may be many: one more waits until one of them has gone, and is answered then. */
-KTAP_TEST(one_too_many_waits_for_a_place)
-{
-	int fd[KU_CTL_CLIENTS], late;
-	struct served v;
-	struct pollfd p;
-
-	begin(&v, (gid_t)-1, &ku_ctl_limits);
-	for (int i = 0; i < KU_CTL_CLIENTS; i++) {
-		fd[i] = dial();
-		KTAP_REQUIRE(fd[i] >= 0 && answers(fd[i]), "%d", i);
-	}
-	late = dial();
-	KTAP_REQUIRE(late >= 0 && send(late, STATUS, sizeof(STATUS), MSG_NOSIGNAL) > 0);
-	p = (struct pollfd){ .fd = late, .events = POLLIN | POLLRDHUP };
-	KTAP_CHECK(poll(&p, 1, 200) == 0, "it was answered, or let go: %#x", (unsigned int)p.revents);
-	close(fd[0]);
-	KTAP_CHECK(poll(&p, 1, WAIT_MS) == 1 && p.revents == POLLIN, "%#x", (unsigned int)p.revents);
-	for (int i = 1; i < KU_CTL_CLIENTS; i++)
-		close(fd[i]);
-	close(late);
-	KTAP_CHECK(works());
-	end(&v);
-}
-
 KTAP_TEST(places)
 {
 	struct ku_ctl_server *other = NULL;

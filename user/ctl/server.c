@@ -92,7 +92,6 @@ static bool ku_peer_of(const struct ku_ctl_server *s, int fd, struct ku_ctl_peer
 	return false;
 }
 
-/* NULL: none is free. Others than root cannot take the last of them. */
 static struct ku_client *ku_server_place(struct ku_ctl_server *s)
 {
 	for (unsigned int i = 0; i < KU_CTL_CLIENTS; i++)
@@ -101,17 +100,32 @@ static struct ku_client *ku_server_place(struct ku_ctl_server *s)
 	return NULL;
 }
 
-/* A bounded number at once: those who are served already must not starve. Whom there is no place for waits for one. */
+/* Has somebody hung up whose turn has not come since? There is a place after it. */
+static bool ku_server_soon(const struct ku_ctl_server *s)
+{
+	for (unsigned int i = 0; i < KU_CTL_CLIENTS; i++) {
+		struct pollfd p = { .fd = s->clients[i].fd };
+
+		if (!s->clients[i].later && poll(&p, 1, 0) == 1 && p.revents & POLLHUP)
+			return true;
+	}
+	return false;
+}
+
+/* A bounded number at once: those who are served already must not starve. */
 static void ku_server_accept(struct ku_ctl_server *s)
 {
 	for (int n = 0; n < KU_CTL_CLIENTS; n++) {
 		struct ku_client *c = ku_server_place(s);
-		_cleanup_close_ int fd = c ? accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
+		_cleanup_close_ int fd = -1;
 		struct ku_ctl_peer peer;
 
+		if (!c && ku_server_soon(s))
+			return;
+		fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd < 0)
 			return;
-		if (!ku_peer_of(s, fd, &peer) || (!peer.may_change && s->nothers >= KU_CTL_CLIENTS_OTHERS))
+		if (!c || !ku_peer_of(s, fd, &peer) || (!peer.may_change && s->nothers >= KU_CTL_CLIENTS_OTHERS))
 			continue; /* closed: who has a right to come may try again */
 		s->nothers += !peer.may_change;
 		*c = (struct ku_client){ .fd = ku_take_fd(&fd), .peer = peer, .in.max = KU_CTL_REQUEST_MAX, .since_ns = ku_now_ns() };
@@ -304,7 +318,7 @@ static bool ku_client_late(const struct ku_ctl_server *s, const struct ku_client
 
 int ku_ctl_server_turn(struct ku_ctl_server *s, int wake_fd, int timeout_ms)
 {
-	struct pollfd fds[2 + KU_CTL_CLIENTS] = { { .fd = ku_server_place(s) ? s->fd : -1, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
+	struct pollfd fds[2 + KU_CTL_CLIENTS] = { { .fd = s->fd, .events = POLLIN }, { .fd = wake_fd, .events = POLLIN } };
 
 	for (unsigned int i = 0; i < KU_CTL_CLIENTS; i++) {
 		const struct ku_client *c = &s->clients[i];
