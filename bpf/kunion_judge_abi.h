@@ -2,8 +2,9 @@
 /*
  * What policy.bpf.c and its loader share beside the compiled policy itself.
  *
- * There are two banks. Operations look at the one that the lowest bit of ku_pol_shared.gen names, and read that word once. A new policy is
- * written into the other bank, then gen goes up by one; that bank in turn is written only when every operation that began before has ended.
+ * There are two banks. Operations look at the one that the lowest bit of ku_pol_shared.gen names, and read that word once, before anything else. A new
+ * policy is written into the other bank, and what it says of each union into that union's element, then gen goes up by one; that bank in turn is
+ * written only when every operation that began before has ended.
  */
 #ifndef KUNION_JUDGE_ABI_H
 #define KUNION_JUDGE_ABI_H
@@ -57,6 +58,9 @@ struct ku_pol_bank {
 	__u32 charges;		/* is there a budget, or space to keep free? */
 	__u32 writes;		/* does a budget limit what is written? */
 	__u16 sums[KU_POL_SETS]; /* bit i: word i of the set is not 0 */
+	struct ku_pol_set unnamed; /* the rules for a union that no rule names */
+	__u32 unnamed_sum;
+	__u32 pad;
 	__u64 keep_free;	/* bytes that a copy-up has to leave free in the upper file system; ~0: not looked at */
 	struct ku_pol_budget budgets[KU_POL_BUDGETS];
 };
@@ -88,10 +92,14 @@ struct ku_pol_space {
 	__u64 under_way, done; /* bytes; changed by BPF only */
 };
 
-/* Key: kernel dev_t of the overlay superblock. Which rules its merged path lets through, in each bank. */
+/*
+ * Key: kernel dev_t of the overlay superblock. Which rules its merged path lets through, in each bank, of which policy. One that was taken up in the
+ * kernel, and not by user space yet, has nothing of a policy that came since: it is one that no rule names.
+ */
 struct ku_pol_union {
 	struct ku_pol_set set[KU_POL_BANKS];
 	__u32 sum[KU_POL_BANKS]; /* as of sums */
+	__u32 gen[KU_POL_BANKS]; /* whose rules they are */
 	__u64 serial;		 /* another one with each element that is written */
 };
 
@@ -106,7 +114,7 @@ struct ku_pol_count {
 /* Read-only for BPF, set between open and load. */
 struct ku_pol_config {
 	__u32 open_waits; /* the gate waits in file_open: what will be copied is judged there, too */
-	__u32 pad;
+	__u32 linger_ms;  /* for tests: a hook stands still this long once it knows its policy; else 0 */
 };
 
 /* Does somebody take questions? Else a rule with hold means what it says for the limit; at the policy's end, nothing. */

@@ -169,14 +169,32 @@ static __always_inline bool ku_pol_is_self(void)
 	return ku_pol_began(bpf_get_current_task_btf()) == ku_pol_shared.self_start;
 }
 
+static long ku_pol_still(__u32 i, __u64 *until)
+{
+	return bpf_ktime_get_ns() > *until;
+}
+
+/* Only tests have it loaded: elsewhere the verifier finds a constant, and leaves it out. */
+static __always_inline void ku_pol_linger(void)
+{
+	__u64 until;
+
+	if (!ku_pol_cfg.linger_ms)
+		return;
+	until = bpf_ktime_get_ns() + ku_pol_cfg.linger_ms * 1000000ULL;
+	bpf_loop(1u << 23, ku_pol_still, &until, 0);
+}
+
 /* False: none of ours. */
 static __always_inline bool ku_pol_begin_dev(struct ku_pol_here *h, __u32 dev)
 {
 	h->dev = dev;
+	/* First: the union's element is written before it. What is found the other way round may be too old for it. */
+	h->gen = *(volatile __u32 *)&ku_pol_shared.gen;
+	ku_pol_linger();
 	h->u = bpf_map_lookup_elem(&ku_pol_unions, &dev);
 	if (!h->u || ku_pol_is_self())
 		return false;
-	h->gen = *(volatile __u32 *)&ku_pol_shared.gen;
 	h->bank = ku_pol_bank_of(h->gen);
 	return h->bank;
 }
@@ -209,8 +227,10 @@ static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_he
 	t->known = t->path_known = t->judged = 0;
 	serial = h->u->serial;
 	if (t->of_union_gen != h->gen || t->of_union_serial != serial) {
-		__builtin_memcpy(&t->of_union, &h->u->set[KU_POL_BANK(h->gen)], sizeof(t->of_union));
-		t->of_union_sum = h->u->sum[KU_POL_BANK(h->gen)];
+		bool named = h->u->gen[KU_POL_BANK(h->gen)] == h->gen;
+
+		__builtin_memcpy(&t->of_union, named ? &h->u->set[KU_POL_BANK(h->gen)] : &h->bank->unnamed, sizeof(t->of_union));
+		t->of_union_sum = named ? h->u->sum[KU_POL_BANK(h->gen)] : h->bank->unnamed_sum;
 		t->of_union_gen = h->gen;
 		t->of_union_serial = serial;
 	}

@@ -303,4 +303,45 @@ KTAP_TEST_LIMIT(policy_from_the_mounting_on, 400)
 	fx_end(&fx);
 }
 
+#define RULE(name, errno) \
+	"printf 'version = 1;\ndefault = \"allow\";\nrules = ( { name = \"" name "\"; path = \"/d/e\"; action = \"copy-up\"; verdict = \"deny\"; errno = \"" \
+	errno "\"; } );\n' >" POLICY
+
+/* A union that only the kernel's side knows, while another policy comes: that is in force there, too, as on one that no rule names. */
+KTAP_TEST_LIMIT(another_policy_before_it_is_found, 400)
+{
+	struct fx fx;
+	struct box a;
+
+	fx_init(&fx, NULL);
+	fx_mount(&fx);
+	fx_sh("mkdir -p " BOX);
+	see_places_make();
+	box_start(&a, SEE_DOCKER, false);
+	KTAP_REQUIRE(box_run(&a, LAYERS) == 0);
+	fx_sh(RULE("one", "ENOTTY"));
+	box_daemon(&fx, false, POLICY);
+	KTAP_CHECK(BOX_KUNION("attach", "-m", "observe", "--all") == 0, "%s", BOX_SAID);
+	fx_stop_arm(&fx, "policy-coming");
+	fx_stop_arm(&fx, "policy-in-force");
+	fx_sh(RULE("two", "EDOM"));
+	KTAP_REQUIRE(kill(fx.kunion, SIGHUP) == 0);
+	fx_stop_wait(&fx, "policy-coming", FX_LONG);
+	KTAP_CHECK(box_run(&a, "cd " BOX " && " OVERLAY M) == 0);
+	fx_stop_go(&fx, "policy-coming");
+	fx_stop_wait(&fx, "policy-in-force", FX_LONG);
+	KTAP_CHECK(box_run(&a, "! (echo x >>" M "/d/e) 2>/dev/null") == 0, "let pass");
+	KTAP_CHECK(box_run(&a, "echo x >>" M "/d/a") == 0);
+	fx_stop_go(&fx, "policy-in-force");
+	KTAP_CHECK(fx_event_wait(&fx, 1, FX_LONG, "event", "policy", "path", "/d/e", "container", SEE_ID_A, "rule", "two", "errno", "EDOM", NULL));
+	box_comes(M, SEE_ID_A, true);
+	KTAP_CHECK(box_run(&a, "! (echo x >>" M "/d/e) 2>/dev/null && umount " M) == 0);
+	KTAP_CHECK(fx_event_wait(&fx, 2, FX_LONG, "event", "policy", "path", "/d/e", "container", SEE_ID_A, "rule", "two", "errno", "EDOM", NULL));
+	box_comes(M, NULL, false);
+	box_end(&a);
+	box_daemon_end(&fx);
+	see_places_remove();
+	fx_end(&fx);
+}
+
 KTAP_MAIN()

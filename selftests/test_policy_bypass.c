@@ -3,6 +3,7 @@
 #include "policy.h"
 
 #include <sched.h>
+#include <sys/fanotify.h>
 
 FX_LEAN
 
@@ -94,6 +95,23 @@ static void by_handle(struct fx *fx, const char *name)
 	fd = open_by_handle_at(mnt, &h.h, O_WRONLY | O_CLOEXEC);
 	denied(fd < 0 ? errno : 0, fx_name("handle of %s", name));
 	close(mnt);
+}
+
+/* The kernel opens the file for who reads the event, with the group's flags: no open(2), no security_file_post_open. */
+static void by_fanotify(struct fx *fx, const char *name)
+{
+	struct fanotify_event_metadata e = { .fd = FAN_NOFD };
+	int group = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	KTAP_REQUIRE(group >= 0 && fanotify_mark(group, FAN_MARK_ADD, FAN_CLOSE_NOWRITE, AT_FDCWD, fx_path(fx, name)) == 0, "fanotify: %s",
+		     strerrorname_np(errno));
+	KTAP_REQUIRE(policy_open(fx_path(fx, name), O_RDONLY) == 0);
+	n = read(group, &e, sizeof(e));
+	denied(n < 0 ? errno : 0, fx_name("descriptor of a watch of %s", name));
+	if (n > 0 && e.fd >= 0)
+		close(e.fd);
+	close(group);
 }
 
 /* Directories of one name each, below base; the descriptor of the last. */
@@ -219,6 +237,8 @@ KTAP_TEST_LIMIT(no_way_around, 200)
 	by_depth(&fx);
 	by_handle(&fx, "secret/f");
 	by_handle(&fx, "secret/low");
+	by_fanotify(&fx, "secret/f");
+	by_fanotify(&fx, "secret/low");
 	KTAP_CHECK(!fx_in_upper(&fx, "secret/low"));
 	fx_end(&fx);
 }
@@ -326,6 +346,40 @@ KTAP_TEST_LIMIT(loading_another_is_atomic, 300)
 	KTAP_CHECK(strstr(log, "stays in force"), "%s", log);
 	KTAP_CHECK(policy_open(upper.path, O_WRONLY) == ENOTTY);
 	free(log);
+	fx_end(&fx);
+}
+
+static long open_to_write(void *path)
+{
+	errno = policy_open(path, O_WRONLY);
+	return errno ? -1 : 0;
+}
+
+/*
+ * The other policy comes while an operation stands between its look at the policy and at what that says of the union: that goes by one of both, whole.
+ * The first change is the one: the union had no rules in the other bank.
+ */
+KTAP_TEST_LIMIT(another_comes_within_a_hook, 100)
+{
+	struct fx_op op;
+	struct fx fx;
+
+	fx_init(&fx, NULL);
+	policy_mkdirs(fx_upath(&fx, "d"), true);
+	policy_file(fx_upath(&fx, "d/up"), 4096);
+	policy_write(POLICY_FILE, "%s", FIRST);
+	fx_mount(&fx);
+	fx_without(&fx, "policy-haste");
+	fx_attach(&fx, "-m", "observe", "--policy", POLICY_FILE, NULL);
+	fx_op_start(&op, 0, open_to_write, (void *)fx_path(&fx, "d/up"));
+	for (uint64_t end = fx_now_ns() + FX_LONG * 1000000ull; !op.res->started && fx_now_ns() < end;)
+		fx_sleep_ms(5);
+	fx_sleep_ms(100);
+	policy_write(POLICY_FILE, "%s", SECOND);
+	KTAP_REQUIRE(kill(fx.kunion, SIGHUP) == 0 && fx_op_wait(&op, FX_LONG));
+	KTAP_CHECK(op.res->err == ENOTTY || op.res->err == EDOM, "%s", strerrorname_np(op.res->err));
+	if (policy_open(fx_path(&fx, "d/up"), O_WRONLY) != EDOM)
+		ktap_again("the other policy came too late");
 	fx_end(&fx);
 }
 

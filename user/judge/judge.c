@@ -8,6 +8,7 @@
 #include "judge_hold.h"
 #include "judge_impl.h"
 #include "judge_tell.h"
+#include "stop.h"
 #include "util.h"
 
 #define KU_JUDGE_TURN 256 /* records */
@@ -91,6 +92,7 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 	const char *prog;
 	int err = 0;
 
+	ku_stop("policy-coming");
 	ku_policy_free(*ku_judge_named(j, gen));
 	*ku_judge_named(j, gen) = p;
 	j->gen = gen;
@@ -105,6 +107,7 @@ static int ku_judge_switch(struct ku_judge *j, struct ku_policy *p, const struct
 	if (err)
 		return err;
 	__atomic_store_n(&j->shared->gen, gen, __ATOMIC_SEQ_CST);
+	ku_stop("policy-in-force");
 	if (j->hold)
 		ku_judge_hold_let_go(j->hold);
 	/* Before the other bank is written again. */

@@ -13,7 +13,10 @@
 #include "kunion_policy_impl.skel.h"
 #include "kunion_policy_kfunc.skel.h"
 #include "kunion_policy_none.skel.h"
+#include "stop.h"
 #include "util.h"
+
+#define KU_LINGER_MS 1000
 
 static int ku_judge_map_fd(const struct ku_judge *j, const char *name)
 {
@@ -61,6 +64,8 @@ int ku_judge_read(const char *file, bool can_hold, struct ku_policy **ret, struc
 	}
 	for (unsigned int i = 0; i < KU_POL_SETS; i++)
 		bank->sums[i] = (__u16)ku_judge_sum(&bank->pol.sets[i]);
+	ku_policy_union_set(p, "", &bank->unnamed);
+	bank->unnamed_sum = ku_judge_sum(&bank->unnamed);
 	*ret = p;
 	*ret_bank = KU_TAKE_PTR(bank);
 	return 0;
@@ -135,6 +140,7 @@ int ku_judge_load(struct ku_judge *j, char why[static 512])
 	if (!cfg || size < sizeof(*cfg))
 		return -EINVAL;
 	cfg->open_waits = j->ops.open_waits;
+	cfg->linger_ms = ku_stop_without("policy-haste") ? KU_LINGER_MS : 0;
 	p = bpf_object__find_program_by_name(j->obj, ku_judge_setattr_args() == 2 ? "ku_pol_setattr" : "ku_pol_setattr_2");
 	bpf_program__set_autoload(p, false);
 	ku_judge_look_for_functions(j);

@@ -35,8 +35,10 @@ int ku_judge_union_set(struct ku_judge *j, const struct ku_judge_union *u)
 		memset(&value, 0, sizeof(value));
 	/* The one in force, and the one that is about to be. */
 	for (uint32_t gen = j->shared->gen ?: j->gen; gen <= j->gen; gen++)
-		if (*ku_judge_named(j, gen))
+		if (*ku_judge_named(j, gen)) {
 			ku_policy_union_set(*ku_judge_named(j, gen), u->path, &value.set[KU_POL_BANK(gen)]);
+			value.gen[KU_POL_BANK(gen)] = gen;
+		}
 	for (unsigned int i = 0; i < KU_POL_BANKS; i++)
 		value.sum[i] = ku_judge_sum(&value.set[i]);
 	value.serial = ++j->serial;
