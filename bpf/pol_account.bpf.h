@@ -103,19 +103,45 @@ static __always_inline void ku_pol_give_back(const struct ku_pol_account_key *ke
 		__sync_fetch_and_add(&a->copyups, -1);
 }
 
-/* Is there room for n bytes and what has to stay free? What is not known stands in nobody's way. */
-static __always_inline bool ku_pol_take_space(__u32 dev, __u64 keep, __u64 n)
+/*
+ * Is there room for n bytes, taken with those of used, and for what has to stay free? What is not known stands in nobody's way. User space replaces the
+ * element, and its memory may be another union's at once (ku_pol_look_union).
+ */
+static __always_inline bool ku_pol_has_space(__u32 dev, __u64 keep, __u64 n, __u64 used)
 {
-	struct ku_pol_free *f = bpf_map_lookup_elem(&ku_pol_frees, &dev);
+	for (int i = 0; i < KU_POL_LOOKS; i++) {
+		struct ku_pol_free *f = bpf_map_lookup_elem(&ku_pol_frees, &dev), *now;
+		__u64 looked;
+		bool fits;
+
+		if (!f)
+			break;
+		looked = *(volatile __u64 *)&f->looked_ns;
+		/* Nobody looks any more: kunion is gone, and the policy pinned. */
+		if (bpf_ktime_get_ns() - looked > KU_POL_FREE_OLD_NS)
+			break;
+		fits = f->now >= keep && n <= f->now - keep && f->free >= keep && used - f->base <= f->free - keep;
+		barrier();
+		now = bpf_map_lookup_elem(&ku_pol_frees, &dev);
+		if (now == f && *(volatile __u64 *)&now->looked_ns == looked)
+			return fits;
+	}
+	return true;
+}
+
+/* Takes n bytes, also where none have to stay free: a policy that asks for that may come meanwhile. *taken: they are to be left again. */
+static __always_inline bool ku_pol_take_space(__u32 dev, __u64 keep, __u64 n, __u32 *taken)
+{
 	struct ku_pol_space *s = bpf_map_lookup_elem(&ku_pol_spaces, &dev);
 	__u64 used;
 
-	/* Nobody looks any more: kunion is gone, and the policy pinned. */
-	if (!f || !s || bpf_ktime_get_ns() - f->looked_ns > KU_POL_FREE_OLD_NS)
+	if (!s)
 		return true;
-	used = __sync_fetch_and_add(&s->under_way, n) + n + s->done - f->base;
-	if (f->now >= keep && n <= f->now - keep && f->free >= keep && used <= f->free - keep)
+	used = __sync_fetch_and_add(&s->under_way, n) + n + s->done;
+	if (keep == ~0ULL || ku_pol_has_space(dev, keep, n, used)) {
+		*taken = 1;
 		return true;
+	}
 	__sync_fetch_and_add(&s->under_way, -n);
 	return false;
 }

@@ -25,7 +25,7 @@ struct ku_pol_reserved {
 	__u64 bytes;
 	struct ku_pol_account_key account; /* id 0: none */
 	__u32 dev;
-	__u32 pad;
+	__u32 spaced; /* its bytes are under way in ku_pol_spaces */
 };
 
 /* Full: paid for, and not given back. */
@@ -63,12 +63,13 @@ static __always_inline void ku_pol_end(struct ku_pol_reserved *r, __u64 inode, b
 {
 	struct ku_pol_account_key key = r->account;
 	__u64 bytes = r->bytes;
-	__u32 dev = r->dev;
+	__u32 dev = r->dev, spaced = r->spaced;
 
 	bpf_map_delete_elem(&ku_pol_reservations, &inode);
 	if (!copied)
 		ku_pol_give_back(&key, KU_PL_COPIED, bytes);
-	ku_pol_leave_space(dev, bytes, copied);
+	if (spaced)
+		ku_pol_leave_space(dev, bytes, copied);
 }
 
 /* The copy-up at hand was paid for already. */
@@ -109,7 +110,7 @@ static __always_inline __u32 ku_pol_charge_copy(struct ku_pol_task *t, struct ku
 		if (over && bu->flags & KU_PB_DENY)
 			return EDQUOT;
 	}
-	if (t->bytes && b->keep_free != ~0ULL && !ku_pol_take_space(t->dev, b->keep_free, t->bytes)) {
+	if (t->bytes && !ku_pol_take_space(t->dev, b->keep_free, t->bytes, &res.spaced)) {
 		t->met = KU_PL_SPACE;
 		ku_pol_give_back(&res.account, KU_PL_COPIED, t->bytes);
 		return ENOSPC;
@@ -119,7 +120,8 @@ static __always_inline __u32 ku_pol_charge_copy(struct ku_pol_task *t, struct ku
 	/* Another one was first, in file_open, where no lock is held. */
 	if (ku_pol_take_over(inode)) {
 		ku_pol_give_back(&res.account, KU_PL_COPIED, t->bytes);
-		ku_pol_leave_space(t->dev, t->bytes, false);
+		if (res.spaced)
+			ku_pol_leave_space(t->dev, t->bytes, false);
 	}
 	return 0;
 }

@@ -96,7 +96,7 @@ static __always_inline void ku_pol_keep(struct ku_pol_here *h, struct ku_pol_tas
 		return;
 	k.dentry = (__u64)dentry;
 	k.hash = dentry->d_name.hash;
-	k.union_serial = h->u->serial;
+	k.union_serial = t->of_union_serial;
 	k.gen = h->gen;
 	k.size = t->size;
 	k.uid = ku_pol_uid();

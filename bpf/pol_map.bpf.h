@@ -86,6 +86,7 @@ struct ku_pol_task {
 	__u32 uid_gen, uid, uid_set; /* the last one's */
 	__u32 of_union_gen, of_union_sum;
 	__u64 of_union_serial; /* of which element of ku_pol_unions */
+	__u32 of_union_dev;
 	struct ku_pol_set of_union;
 	/* the string at hand: text[at] up to, not including, text[end]; its state of the automaton */
 	__u32 at, end, state;
@@ -210,11 +211,47 @@ static __always_inline bool ku_pol_asks(const struct ku_pol_bank *bank, __u32 ac
 	return bank->pol.actions & (1u << (action & 31));
 }
 
+#define KU_POL_LOOKS 4
+
+/*
+ * Into t: which rules are for the union u. The map gives the memory of an element that is replaced to the next one at once, which may be another union's,
+ * while somebody still looks at it (kernel/bpf/hashtab.c): what was read counts if it is this union's element still. Not inlined: stacks of 6.1.
+ */
+static __noinline int ku_pol_look_union(struct ku_pol_task *t, const struct ku_pol_union *u, const struct ku_pol_bank *b, __u32 gen, __u32 dev)
+{
+	__u32 bank = KU_POL_BANK(gen);
+
+	for (int i = 0; i < KU_POL_LOOKS; i++) {
+		__u64 serial = *(volatile __u64 *)&u->serial;
+		const struct ku_pol_union *now;
+		/* Else user space has not found it yet. */
+		bool named = u->gen[bank] == gen;
+
+		__builtin_memcpy(&t->of_union, named ? &u->set[bank] : &b->unnamed, sizeof(t->of_union));
+		t->of_union_sum = named ? u->sum[bank] : b->unnamed_sum;
+		barrier();
+		now = bpf_map_lookup_elem(&ku_pol_unions, &dev);
+		if (!now)
+			break;
+		if (now == u && *(volatile __u64 *)&now->serial == serial) {
+			t->of_union_gen = gen;
+			t->of_union_serial = serial;
+			t->of_union_dev = dev;
+			return 0;
+		}
+		u = now;
+	}
+	/* Let go by now. */
+	__builtin_memcpy(&t->of_union, &b->unnamed, sizeof(t->of_union));
+	t->of_union_sum = b->unnamed_sum;
+	t->of_union_gen = 0;
+	return 0;
+}
+
 /* NULL: no memory. */
 static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_here *h)
 {
 	struct ku_pol_task *t = bpf_task_storage_get(&ku_pol_tasks, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	__u64 serial;
 
 	if (!t)
 		return NULL;
@@ -225,15 +262,8 @@ static __always_inline struct ku_pol_task *ku_pol_task_of(const struct ku_pol_he
 	t->todo = KU_T_NONE;
 	t->charge = 0;
 	t->known = t->path_known = t->judged = 0;
-	serial = h->u->serial;
-	if (t->of_union_gen != h->gen || t->of_union_serial != serial) {
-		bool named = h->u->gen[KU_POL_BANK(h->gen)] == h->gen;
-
-		__builtin_memcpy(&t->of_union, named ? &h->u->set[KU_POL_BANK(h->gen)] : &h->bank->unnamed, sizeof(t->of_union));
-		t->of_union_sum = named ? h->u->sum[KU_POL_BANK(h->gen)] : h->bank->unnamed_sum;
-		t->of_union_gen = h->gen;
-		t->of_union_serial = serial;
-	}
+	if (t->of_union_gen != h->gen || t->of_union_dev != h->dev || t->of_union_serial != h->u->serial)
+		ku_pol_look_union(t, h->u, h->bank, h->gen, h->dev);
 	return t;
 }
 

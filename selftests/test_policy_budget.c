@@ -398,6 +398,40 @@ KTAP_TEST_LIMIT(metadata_and_free_space, 150)
 }
 
 /* The same as metrics. */
+/* What was copied up before anything had to stay free is not missing then. */
+KTAP_TEST_LIMIT(keep_free_comes_later, 100)
+{
+	static const struct fx_opts opts = { .upper_fs = "tmpfs", .lower_fs = "tmpfs", .upper_size = FX_MB(32) };
+	struct fx fx;
+	char *log;
+
+	fx_init(&fx, &opts);
+	for (int i = 0; i < 2; i++)
+		fx_lower(&fx, fx_name("before/%d", i), FX_MB(6), 0644);
+	fx_lower(&fx, "fits", FX_MB(4), 0644);
+	fx_lower(&fx, "keep", FX_MB(18), 0644);
+#define LATER HEAD "%s default_budget = \"all\"; budgets = ( { name = \"all\"; copy_up = \"40M\"; } ); rules = ();\n"
+	policy_write(POLICY_FILE, LATER, "");
+	fx_mount(&fx);
+	fx_attach(&fx, "-v", "-m", "observe", "--policy", POLICY_FILE, NULL);
+	for (int i = 0; i < 2; i++)
+		is(open_w(&fx, fx_name("before/%d", i)), 0, "before");
+	policy_write(POLICY_FILE, LATER, "keep_free = \"4M\";");
+	KTAP_REQUIRE(kill(fx.kunion, SIGHUP) == 0);
+	for (uint64_t end = fx_now_ns() + FX_LONG * 1000000ull;; free(log)) {
+		log = fx_log_text(&fx);
+		if (strstr(log, "is in force"))
+			break;
+		KTAP_REQUIRE(fx_now_ns() < end, "%s", log);
+		fx_sleep_ms(20);
+	}
+	free(log);
+	fx_sleep_ms(1000); /* it looks at what is free four times a second */
+	is(open_w(&fx, "keep"), ENOSPC, "18 of 20 MiB");
+	is(open_w(&fx, "fits"), 0, "4 of 20 MiB");
+	fx_end(&fx);
+}
+
 KTAP_TEST_LIMIT(counted_as_metrics, 100)
 {
 	static const char *const lines[] = {
