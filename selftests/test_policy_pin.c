@@ -118,7 +118,7 @@ KTAP_TEST(without_it_everything_ends_with_kunion)
 	fx_end(&fx);
 }
 
-KTAP_TEST(in_force_without_kunion_and_taken_over)
+KTAP_TEST_LIMIT(in_force_without_kunion_and_taken_over, 300)
 {
 	/* With it, where it works, the gate shares memory with the policy's programs. */
 	const char *mode = fx_kernel_since(6, 12) ? "manage" : "observe";
